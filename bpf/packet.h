@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The packet: what one frame says about itself, read once, never looked at again.
+ *
+ * Holds constants, types and static __always_inline functions over plain helpers. BCC rewrites
+ * map.lookup() and its like in the main file only, so nothing here touches a map.
+ */
+#ifndef VTAP_PACKET_H
+#define VTAP_PACKET_H
+
+#include "compiler.h"
+
+#define ETHERNET_HEADER_BYTES 14
+#define VLAN_TAG_BYTES 4
+#define IPV4_HEADER_BYTES 20 /* without options */
+#define IPV6_HEADER_BYTES 40
+#define TCP_HEADER_BYTES 20 /* without options */
+#define UDP_HEADER_BYTES 8
+#define ICMP_HEADER_BYTES 8 /* ICMP and ICMPv6: type, code, checksum and four bytes more */
+
+#define ETHERTYPE_IPV4 0x0800
+#define ETHERTYPE_IPV6 0x86dd
+#define ETHERTYPE_VLAN 0x8100 /* IEEE 802.1Q */
+#define ETHERTYPE_QINQ 0x88a8 /* IEEE 802.1ad */
+#define ETHERTYPE_QINQ_OLD 0x9100 /* QinQ before 802.1ad */
+
+#define NEXT_HOP_BY_HOP 0 /* IPv6 extension headers: RFC 8200, IANA protocol numbers */
+#define NEXT_ICMP 1
+#define NEXT_TCP 6
+#define NEXT_UDP 17
+#define NEXT_ROUTING 43
+#define NEXT_FRAGMENT 44
+#define NEXT_AUTHENTICATION 51
+#define NEXT_ICMPV6 58
+#define NEXT_DESTINATION_OPTIONS 60
+#define NEXT_MOBILITY 135
+#define NEXT_HOST_IDENTITY 139
+#define NEXT_SHIM6 140
+
+#define IPV4_MORE_FRAGMENTS 0x2000 /* RFC 791 section 3.1 */
+#define IPV4_FRAGMENT_OFFSET 0x1fff /* the same; in units of 8 bytes */
+
+#ifndef MAX_VLAN_TAGS
+#define MAX_VLAN_TAGS 4 /* tags in the bytes; one more may be stripped into the skb */
+#endif
+#ifndef MAX_IPV6_EXTENSIONS
+#define MAX_IPV6_EXTENSIONS 6 /* as xdp-tools' parsing_helpers.h */
+#endif
+
+/* Protocols that have streams, in the order of vtap/rules.py's Protocol. */
+enum protocol { PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMP, PROTOCOLS };
+
+/* What became of a frame; the reasons in the order of vtap/samples.py's UNPARSED_REASONS. */
+enum outcome {
+	NOT_IP, /* neither IPv4 nor IPv6: ARP, LLDP, ... */
+	OTHER_PROTOCOL, /* IP, but not TCP, UDP, ICMP or ICMPv6 */
+	TRUNCATED, /* shorter than its own headers or its IP length */
+	MALFORMED, /* headers that contradict themselves */
+	TOO_MANY_TAGS, /* more than MAX_VLAN_TAGS */
+	TOO_MANY_EXTENSIONS, /* more than MAX_IPV6_EXTENSIONS */
+	UNPARSED_REASONS,
+	PARSED = UNPARSED_REASONS,
+};
+
+struct packet {
+	__u32 family; /* 4 or 6 */
+	__u32 saddr[4]; /* network byte order; IPv4 in the first */
+	__u32 daddr[4]; /* network byte order; IPv4 in the first */
+	enum protocol protocol; /* one of those that have streams */
+	__u32 has_ports; /* 0: ICMP, or a later fragment whose first was not seen */
+	__u32 sport; /* host byte order; only with has_ports */
+	__u32 dport; /* host byte order; only with has_ports */
+	__u32 tcp_sequence; /* host byte order; TCP, not in a later fragment */
+	__u32 more_fragments; /* 0: this is the last or the only one */
+	__u32 fragment_offset; /* not 0: a later fragment, which has no transport header */
+	__u32 fragment_id; /* byte order as on the wire; only with one of the two above */
+	__u32 l4_offset; /* bytes from the start of the skb */
+	__u32 l4_bytes; /* transport header and payload, from the IP length */
+	__u32 payload_offset; /* bytes from the start of the skb */
+	__u32 payload_bytes; /* transport payload, from the IP length */
+};
+
+/*
+ * The first headers of a frame as 32-bit words in network byte order, from 4 bytes before the IP
+ * header, which aligns every field: [0] holds the ethertype, [1] the start of the IP header.
+ * Plain words: LLVM turns byte arithmetic on stack objects into what the verifier refuses.
+ */
+#define HEAD_WORDS 16 /* to the end of an IPv6 header and a TCP header without options */
+#define HEAD_BYTES (HEAD_WORDS * 4)
+#define HEAD_BEFORE_IP 4
+
+static __always_inline int load_head(struct __sk_buff *skb, __u64 l3_offset, __u32 *head)
+{
+	__u64 bytes = skb->len;
+
+	if (bytes < l3_offset)
+		return -1;
+	bytes -= l3_offset - HEAD_BEFORE_IP;
+	if (bytes > HEAD_BYTES)
+		bytes = HEAD_BYTES;
+	return bpf_skb_load_bytes(skb, l3_offset - HEAD_BEFORE_IP, head, bytes);
+}
+
+/* Puts the transport header where it stands in a packet without options or extensions. */
+static __always_inline int load_l4(struct __sk_buff *skb, const struct packet *packet, __u32 *l4)
+{
+	__u64 bytes = packet->l4_bytes;
+
+	if (bytes > TCP_HEADER_BYTES)
+		bytes = TCP_HEADER_BYTES;
+	if (bytes < UDP_HEADER_BYTES)
+		return 0; /* too short for any of them: parse_l4() finds out */
+	return bpf_skb_load_bytes(skb, packet->l4_offset, l4, bytes);
+}
+
+/* The transport header; l4 points to its words in network byte order. */
+static __always_inline enum outcome parse_l4(struct packet *packet, const __u32 *l4)
+{
+	__u32 header_bytes = UDP_HEADER_BYTES;
+
+	if (packet->fragment_offset) { /* the middle of a datagram: all of it is payload */
+		packet->payload_offset = packet->l4_offset;
+		packet->payload_bytes = packet->l4_bytes;
+		return PARSED;
+	}
+	if (packet->protocol == PROTOCOL_TCP) {
+		if (packet->l4_bytes < TCP_HEADER_BYTES)
+			return MALFORMED;
+		header_bytes = (bpf_ntohl(l4[3]) >> 28) * 4;
+		if (header_bytes < TCP_HEADER_BYTES)
+			return MALFORMED;
+		packet->tcp_sequence = bpf_ntohl(l4[1]);
+	} else if (packet->protocol == PROTOCOL_ICMP) {
+		header_bytes = ICMP_HEADER_BYTES;
+	}
+	if (packet->l4_bytes < header_bytes)
+		return MALFORMED;
+	if (packet->protocol != PROTOCOL_ICMP) {
+		packet->has_ports = 1;
+		packet->sport = bpf_ntohl(l4[0]) >> 16;
+		packet->dport = bpf_ntohl(l4[0]) & 0xffff;
+	}
+	packet->payload_offset = packet->l4_offset + header_bytes;
+	packet->payload_bytes = packet->l4_bytes - header_bytes;
+	return PARSED;
+}
+
+static __always_inline enum outcome parse_ipv4(struct __sk_buff *skb, struct packet *packet,
+					       __u32 *head, __u32 l3_offset)
+{
+	__u32 first = bpf_ntohl(head[1]); /* version, header length, DSCP, total length */
+	__u32 header_bytes = (first >> 24 & 0xf) * 4;
+	__u32 total_bytes = first & 0xffff;
+	__u32 fragment = bpf_ntohl(head[2]); /* identification, flags, fragment offset */
+	__u32 l4_proto = bpf_ntohl(head[3]) >> 16 & 0xff;
+
+	if (skb->len < l3_offset + IPV4_HEADER_BYTES)
+		return TRUNCATED;
+	if (first >> 28 != 4 || header_bytes < IPV4_HEADER_BYTES)
+		return MALFORMED;
+	if (!total_bytes && skb->gso_size) /* BIG TCP: more than 65535 bytes, merged */
+		total_bytes = skb->len - l3_offset;
+	if (total_bytes < header_bytes)
+		return MALFORMED;
+	if (skb->len < l3_offset + total_bytes)
+		return TRUNCATED;
+	if (l4_proto == NEXT_TCP)
+		packet->protocol = PROTOCOL_TCP;
+	else if (l4_proto == NEXT_UDP)
+		packet->protocol = PROTOCOL_UDP;
+	else if (l4_proto == NEXT_ICMP)
+		packet->protocol = PROTOCOL_ICMP;
+	else
+		return OTHER_PROTOCOL;
+	packet->family = 4;
+	packet->saddr[0] = head[4];
+	packet->daddr[0] = head[5];
+	packet->more_fragments = fragment & IPV4_MORE_FRAGMENTS;
+	packet->fragment_offset = fragment & IPV4_FRAGMENT_OFFSET;
+	packet->fragment_id = fragment >> 16;
+	packet->l4_offset = l3_offset + header_bytes;
+	packet->l4_bytes = total_bytes - header_bytes;
+	if (header_bytes != IPV4_HEADER_BYTES && load_l4(skb, packet, &head[6]) < 0)
+		return TRUNCATED;
+	return parse_l4(packet, &head[6]);
+}
+
+static __always_inline int is_ipv6_extension(__u32 next)
+{
+	return next == NEXT_HOP_BY_HOP || next == NEXT_ROUTING || next == NEXT_FRAGMENT ||
+	       next == NEXT_AUTHENTICATION || next == NEXT_DESTINATION_OPTIONS ||
+	       next == NEXT_MOBILITY || next == NEXT_HOST_IDENTITY || next == NEXT_SHIM6;
+}
+
+/* Moves packet->l4_offset and l4_bytes behind the extension headers; *next is what follows. */
+static __always_inline enum outcome skip_ipv6_extensions(struct __sk_buff *skb,
+							 struct packet *packet, __u32 *next)
+{
+	int i;
+
+	for (i = 0; i < MAX_IPV6_EXTENSIONS; i++) {
+		__u32 extension[2] = {}; /* next header, length, ... in network byte order */
+		__u32 first, bytes;
+
+		if (!is_ipv6_extension(*next) || packet->fragment_offset)
+			return PARSED;
+		if (packet->l4_bytes < sizeof(extension))
+			return MALFORMED;
+		if (bpf_skb_load_bytes(skb, packet->l4_offset, extension, sizeof(extension)) < 0)
+			return TRUNCATED;
+		first = bpf_ntohl(extension[0]);
+		bytes = ((first >> 16 & 0xff) + 1) * 8;
+		if (*next == NEXT_AUTHENTICATION) {
+			bytes = ((first >> 16 & 0xff) + 2) * 4; /* RFC 4302 section 2.2 */
+		} else if (*next == NEXT_FRAGMENT) {
+			bytes = 8; /* RFC 8200 section 4.5; the second byte is reserved */
+			packet->fragment_offset = first & 0xfff8;
+			packet->more_fragments = first & 1;
+			packet->fragment_id = extension[1];
+		}
+		if (packet->l4_bytes < bytes)
+			return MALFORMED;
+		packet->l4_offset += bytes;
+		packet->l4_bytes -= bytes;
+		*next = first >> 24;
+	}
+	return is_ipv6_extension(*next) && !packet->fragment_offset ? TOO_MANY_EXTENSIONS : PARSED;
+}
+
+static __always_inline enum outcome parse_ipv6(struct __sk_buff *skb, struct packet *packet,
+					       __u32 *head, __u32 l3_offset)
+{
+	__u32 length = bpf_ntohl(head[2]); /* payload length, next header, hop limit */
+	__u32 next = length >> 8 & 0xff;
+	int i;
+
+	if (skb->len < l3_offset + IPV6_HEADER_BYTES)
+		return TRUNCATED;
+	if (bpf_ntohl(head[1]) >> 28 != 6)
+		return MALFORMED;
+	packet->family = 6;
+	for (i = 0; i < 4; i++) {
+		packet->saddr[i] = head[3 + i];
+		packet->daddr[i] = head[7 + i];
+	}
+	packet->l4_offset = l3_offset + IPV6_HEADER_BYTES;
+	packet->l4_bytes = length >> 16;
+	if (!packet->l4_bytes && skb->gso_size) /* BIG TCP, as above */
+		packet->l4_bytes = skb->len - packet->l4_offset;
+	if (skb->len < packet->l4_offset + packet->l4_bytes)
+		return TRUNCATED;
+	if (is_ipv6_extension(next)) {
+		enum outcome outcome = skip_ipv6_extensions(skb, packet, &next);
+
+		if (outcome != PARSED)
+			return outcome;
+		if (!packet->fragment_offset && load_l4(skb, packet, &head[11]) < 0)
+			return TRUNCATED;
+	}
+	if (next == NEXT_TCP)
+		packet->protocol = PROTOCOL_TCP;
+	else if (next == NEXT_UDP)
+		packet->protocol = PROTOCOL_UDP;
+	else if (next == NEXT_ICMPV6)
+		packet->protocol = PROTOCOL_ICMP;
+	else
+		return OTHER_PROTOCOL;
+	return parse_l4(packet, &head[11]);
+}
+
+static __always_inline int is_vlan(__u32 ethertype)
+{
+	return ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ ||
+	       ethertype == ETHERTYPE_QINQ_OLD;
+}
+
+/* One read of the headers in the common case; one more for tags, options and extensions each. */
+static __always_inline enum outcome parse_packet(struct __sk_buff *skb, struct packet *packet)
+{
+	__u32 head[HEAD_WORDS] = {};
+	__u32 l3_offset = ETHERNET_HEADER_BYTES;
+	__u32 ethertype;
+	int tags;
+
+	if (load_head(skb, ETHERNET_HEADER_BYTES, head) < 0)
+		return TRUNCATED;
+	ethertype = bpf_ntohl(head[0]) & 0xffff;
+	for (tags = 0; tags < MAX_VLAN_TAGS && is_vlan(ethertype); tags++) {
+		l3_offset += VLAN_TAG_BYTES;
+		if (load_head(skb, l3_offset, head) < 0)
+			return TRUNCATED;
+		ethertype = bpf_ntohl(head[0]) & 0xffff;
+	}
+	if (ethertype == ETHERTYPE_IPV4)
+		return parse_ipv4(skb, packet, head, l3_offset);
+	if (ethertype == ETHERTYPE_IPV6)
+		return parse_ipv6(skb, packet, head, l3_offset);
+	return is_vlan(ethertype) ? TOO_MANY_TAGS : NOT_IP;
+}
+
+#endif
