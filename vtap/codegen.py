@@ -1,0 +1,132 @@
+"""Config -> C text: the only module that writes C.
+
+Takes typed values only, so that no text of the configuration can reach the compiler; knows
+nothing of BCC. The C itself is in bpf/; written here are the contents of its two holes, config.h
+(numbers and switches) and rules.h (the predicate).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vtap.config import Config, Display
+from vtap.rules import Condition, Network, PortRange, Protocol, Rule, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BPF_FOLDER = Path(__file__).resolve().parent.parent / "bpf"
+ROWS = 1
+"""Rows of streams an interface has: the one over all rules."""
+
+ALL_BITS = 0xFFFFFFFF
+
+_INCLUDE = re.compile(r'^#include "([a-z.]+)"\n', re.MULTILINE)
+
+_DIRECTION_SWITCHES = {"in": "DIRECTION_IN", "out": "DIRECTION_OUT", "both": "DIRECTION_BOTH"}
+
+
+def generate_source(
+    config: Config, interfaces: int, direction: str = "in", *, clock_is_tstamp: bool = False
+) -> str:
+    """Return the whole program as one C text, ready for BCC.
+
+    Takes how many interfaces it is for and which direction it counts ("in", "out", "both").
+    clock_is_tstamp is for tests: the time of a packet is what stands in it as skb->tstamp.
+    """
+    switches = [_DIRECTION_SWITCHES[direction]]
+    switches += [f"MEASURE_{display.name}" for display in Display if display in config.display]
+    if config.reads_ports():
+        switches.append("RULES_READ_PORTS")
+    if clock_is_tstamp:
+        switches.append("CLOCK_IS_PACKET_TSTAMP")
+    numbers = {
+        "INTERFACES": f"{interfaces}",
+        "ROWS": f"{ROWS}",
+        "SEQUENCE_THRESHOLD": f"{config.sequence_threshold}",
+    }
+    if config.offset is not None and Display.SEQUENCE in config.display:
+        numbers["SEQUENCE_OFFSET"] = f"{config.offset}"
+        if config.pattern is not None:
+            numbers["SEQUENCE_PATTERN"] = f"{config.pattern:#010x}ULL"
+    lines = [f"#define {name} {value}" for name, value in numbers.items()]
+    lines += [f"#define {switch}" for switch in switches]
+    holes = {"config.h": "\n".join(lines) + "\n", "rules.h": render_rules(config.rules)}
+    return _resolve_includes("monitor.c", holes, set())
+
+
+def _resolve_includes(name: str, holes: Mapping[str, str], done: set[str]) -> str:
+    """Put each included file in its place, once; #line keeps clang's messages true.
+
+    One text, since BCC rewrites map accesses in the main file only.
+    """
+    done.add(name)
+    text = holes[name] if name in holes else (BPF_FOLDER / name).read_text(encoding="utf-8")
+    shown = f"generated {name}" if name in holes else f"bpf/{name}"
+
+    def resolve(match: re.Match[str]) -> str:
+        if match.group(1) in done:
+            return "\n"
+        included = _resolve_includes(match.group(1), holes, done)
+        line = text.count("\n", 0, match.end()) + 1
+        return f'{included}#line {line} "{shown}"\n'
+
+    return f'#line 1 "{shown}"\n' + _INCLUDE.sub(resolve, text)
+
+
+def render_rules(rules: tuple[Rule, ...]) -> str:
+    """Return match_rule(): the number of the first rule that matches a packet, or -1."""
+    lines = [
+        "static __always_inline int match_rule(const struct packet *packet)",
+        "{",
+        *(line for number, rule in enumerate(rules) for line in _render_rule(number, rule)),
+        f"\treturn {-1 if rules else 0};",
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _render_rule(number: int, rule: Rule) -> list[str]:
+    conditions = [_render_condition(condition) for condition in rule.conditions]
+    expression = " &&\n\t    ".join(conditions) if conditions else "1"
+    return [f"\tif ({expression})", f"\t\treturn {number};"]
+
+
+def _render_condition(condition: Condition) -> str:
+    """Return a C expression; a condition on a port is met only by a packet that has ports."""
+    values = " || ".join(_render_value(condition.member, value) for value in condition.values)
+    expression = f"!({values})" if condition.negated else f"({values})"
+    if any(isinstance(value, PortRange) for value in condition.values):
+        return f"(packet->has_ports && {expression})"
+    return expression
+
+
+def _render_value(member: str, value: Value) -> str:
+    if isinstance(value, Protocol):
+        return f"packet->{member} == PROTOCOL_{value.name}"
+    if isinstance(value, PortRange):
+        if value.first == value.last:
+            return f"packet->{member} == {value.first}"
+        return f"(packet->{member} >= {value.first} && packet->{member} <= {value.last})"
+    return _render_network(member, value)
+
+
+def _render_network(member: str, network: Network) -> str:
+    """Compare as many 32-bit words, in network byte order, as the prefix reaches into."""
+    family = 4 if isinstance(network, ipaddress.IPv4Network) else 6
+    address, mask = network.network_address.packed, network.netmask.packed
+    parts = [f"packet->family == {family}"]
+    for word, start in enumerate(range(0, len(address), 4)):
+        word_mask = int.from_bytes(mask[start : start + 4], "big")
+        word_value = int.from_bytes(address[start : start + 4], "big")
+        read = f"packet->{member}[{word}]"
+        if word_mask == ALL_BITS:
+            parts.append(f"{read} == bpf_htonl({word_value:#010x})")
+        elif word_mask:
+            parts.append(
+                f"({read} & bpf_htonl({word_mask:#010x})) == bpf_htonl({word_value:#010x})"
+            )
+    return f"({' && '.join(parts)})"

@@ -1,0 +1,297 @@
+"""JSON text -> frozen Config: the only module that knows the configuration's keys and defaults.
+
+Takes what rules.py makes of a rule's text; knows nothing of C or of options.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Callable
+
+from vtap.errors import ConfigError
+from vtap.rules import PORT_MEMBERS, Protocol, Rule, parse_rule, parse_rule_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+NO_PATTERN = 0xFFFFFFFF
+"""PATTERN's value for: there is no pattern, OFFSET counts from the payload's start."""
+
+NO_OFFSET = -1
+"""OFFSET's value for: UDP and ICMP carry no sequence number."""
+
+MAX_OFFSET = 65535
+MAX_THRESHOLD = 2**31 - 1
+MAX_SHOWN = 200
+"""Characters of the file's text that a message repeats."""
+
+_COMMENT_OR_STRING = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_TRAILING_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[\]}])', re.DOTALL)
+_INTEGER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,16})")
+
+
+class Display(enum.Enum):
+    """What can be measured and shown; the value is its key under DISPLAY."""
+
+    THROUGHPUT = "Throughput"
+    GOODPUT = "Goodput"
+    JITTER = "Jitter"
+    SEQUENCE = "SEQ_ERRORS"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A configuration that can be carried out.
+
+    Attributes:
+        rules: the first that matches a packet wins; none: every packet is matched.
+        display: what is measured; the rest is not compiled into the program.
+        pattern: 32 bits that stand before the sequence number in UDP and ICMP payloads, or None.
+        offset: bytes from the pattern, else from the payload's start, to the number; None: UDP
+            and ICMP carry no number.
+        sequence_threshold: the largest step that is a small error.
+        monitor_server: serve Prometheus.
+        log_data: write a log file.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    display: frozenset[Display] = frozenset(Display)
+    pattern: int | None = None
+    offset: int | None = None
+    sequence_threshold: int = 2
+    monitor_server: bool = True
+    log_data: bool = False
+
+    def measures(self, display: Display | None, protocol: Protocol) -> bool:
+        """Tell whether this measurement (None: the packet count) is made for this protocol."""
+        if display is Display.SEQUENCE and self.offset is None and protocol is not Protocol.TCP:
+            return False
+        return display is None or display in self.display
+
+    def reads_ports(self) -> bool:
+        """Tell whether any rule has a condition on a port."""
+        return any(
+            condition.member in PORT_MEMBERS for rule in self.rules for condition in rule.conditions
+        )
+
+
+def load_config(path: str) -> Config:
+    """Read the file; ConfigError lists every problem with its place."""
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - keeps the path as typed
+            text = file.read()
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: byte {error.start} is not UTF-8 text"]) from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        cure = "name a readable file with -conf"
+        raise ConfigError([f"cannot read configuration {path}: {reason}; {cure}"]) from None
+    return parse_config(text, path)
+
+
+def parse_config(text: str, path: str) -> Config:
+    """Parse a configuration's text; path is what problems name as their place."""
+    try:
+        document = json.loads(_strip_comments(text), object_pairs_hook=_Pairs)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise ConfigError([f"{path}: {place}: not JSON: {error.msg.lower()}"]) from None
+    except (RecursionError, ValueError):
+        raise ConfigError([f"{path}: not JSON: nested too deeply or a number too long"]) from None
+    parser = _Parser()
+    config = parser.parse_document(document)
+    if parser.problems:
+        raise ConfigError(f"{path}: {problem}" for problem in parser.problems)
+    return config
+
+
+def _strip_comments(text: str) -> str:
+    """Blank out comments and trailing commas; every other character keeps its line and column."""
+
+    def blank(match: re.Match[str]) -> str:
+        found = match.group()
+        return found if found[0] == '"' else re.sub(r"[^\n]", " ", found)
+
+    return _TRAILING_COMMA.sub(blank, _COMMENT_OR_STRING.sub(blank, text))
+
+
+class _Pairs(list):  # type: ignore[type-arg]
+    """The pairs of a JSON object in their order, so that a key given twice is seen."""
+
+
+class _Parser:
+    """Walks a JSON document, collecting every problem with its place.
+
+    The methods parse_* take a JSON value and its place (`RULES[2]`). They append to problems, or
+    raise ValueError with one line a problem, which the caller appends under that place.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def parse_document(self, document: Any) -> Config:
+        """Return what could be read, with the defaults for the rest."""
+        values = self._parse_object(
+            document,
+            "",
+            {
+                "RULES": self._parse_rules,
+                "DISPLAY": self._parse_display,
+                "PATTERN": lambda value, _: _parse_integer(value, 0, NO_PATTERN),
+                "OFFSET": lambda value, _: _parse_integer(value, NO_OFFSET, MAX_OFFSET),
+                "SEQUENCE_THRESHOLD": lambda value, _: _parse_integer(value, 0, MAX_THRESHOLD),
+                "MONITOR_SERVER": _parse_bool,
+                "LOG_DATA": _parse_bool,
+            },
+        )
+        pattern = values.get("PATTERN", NO_PATTERN)
+        offset = values.get("OFFSET", NO_OFFSET)
+        if pattern != NO_PATTERN and offset == NO_OFFSET and not self.problems:
+            self.problems.append(
+                "OFFSET: PATTERN needs an OFFSET of at least 0, the bytes from the pattern's "
+                "first byte to the sequence number"
+            )
+        default = Config()
+        return Config(
+            rules=values.get("RULES", default.rules),
+            display=values.get("DISPLAY", default.display),
+            pattern=None if pattern == NO_PATTERN else pattern,
+            offset=None if offset == NO_OFFSET else offset,
+            sequence_threshold=values.get("SEQUENCE_THRESHOLD", default.sequence_threshold),
+            monitor_server=values.get("MONITOR_SERVER", default.monitor_server),
+            log_data=values.get("LOG_DATA", default.log_data),
+        )
+
+    def _parse_object(
+        self, value: Any, place: str, parsers: Mapping[str, Callable[[Any, str], Any]]
+    ) -> dict[str, Any]:
+        """Parse an object's members by the parser of their key; left out where one failed."""
+        prefix = f"{place}: " if place else ""
+        if not isinstance(value, _Pairs):
+            self.problems.append(f"{prefix}{_name(value)} instead of an object {{...}}")
+            return {}
+        parsed: dict[str, Any] = {}
+        seen: set[str] = set()
+        for key, member in value:
+            member_place = f"{place}.{key}" if place else key
+            if key not in parsers:
+                self.problems.append(
+                    f"{prefix}unknown key '{_printable(key)}', {_cure(key, parsers)}"
+                )
+            elif key in seen:
+                self.problems.append(f"{member_place}: given twice, keep one")
+            else:
+                self._parse_member(parsed, key, member, member_place, parsers[key])
+            seen.add(key)
+        return parsed
+
+    def _parse_member(
+        self,
+        parsed: dict[str, Any],
+        key: str,
+        value: Any,
+        place: str,
+        parse: Callable[[Any, str], Any],
+    ) -> None:
+        try:
+            parsed[key] = parse(value, place)
+        except ValueError as error:
+            self.problems.extend(f"{place}: {_printable(line)}" for line in str(error).split("\n"))
+
+    def _parse_display(self, value: Any, place: str) -> frozenset[Display]:
+        parsers = {display.value: _parse_bool for display in Display}
+        switches = self._parse_object(value, place, parsers)
+        return frozenset(display for display in Display if switches.get(display.value, True))
+
+    def _parse_rules(self, value: Any, place: str) -> tuple[Rule, ...]:
+        if not isinstance(value, list) or isinstance(value, _Pairs):
+            message = f"{_name(value)} instead of a list of rules"
+            raise ValueError(message)
+        rules: dict[str, Rule] = {}
+        named_at: dict[str, str] = {}
+        for index, item in enumerate(value):
+            here = f"{place}[{index}]"
+            self._parse_member(rules, here, item, here, self._parse_rule)
+            name = rules[here].name if here in rules else None
+            if name is not None and named_at.setdefault(name, here) != here:
+                self.problems.append(f"{here}: name '{name}' is that of {named_at[name]} already")
+        return tuple(rules.values())
+
+    def _parse_rule(self, value: Any, place: str) -> Rule:
+        """Read a rule: its text, or an object with name and match."""
+        if isinstance(value, str):
+            return parse_rule(value)
+        if not isinstance(value, _Pairs):
+            message = f"{_name(value)} is neither a rule's text nor an object with name and match"
+            raise ValueError(message)
+        before = len(self.problems)
+        members = self._parse_object(value, place, {"name": _parse_name, "match": _parse_match})
+        if len(self.problems) == before and "match" not in members:
+            message = "no match, the rule's five fields"
+            raise ValueError(message)
+        rule: Rule = members.get("match", Rule(None, "", ()))
+        return replace(rule, name=members.get("name"))
+
+
+def _printable(text: str) -> str:
+    """Keep a message one line of ASCII, whatever stands in the file."""
+    shown = text.encode("unicode_escape").decode("ascii")
+    return shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + "..."
+
+
+def _name(value: Any) -> str:
+    """Name a JSON value in a message."""
+    if isinstance(value, _Pairs):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    return json.dumps(value)
+
+
+def _cure(key: str, known: Iterable[str]) -> str:
+    """Say what an unknown key may have meant."""
+    by_upper = {name.upper(): name for name in known}
+    close = difflib.get_close_matches(key.upper(), by_upper, 1)
+    return f"did you mean {by_upper[close[0]]}?" if close else f"known are {', '.join(known)}"
+
+
+def _parse_bool(value: Any, _place: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    message = f'{_name(value)} is not "True" or "False"'
+    raise ValueError(message)
+
+
+def _parse_integer(value: Any, low: int, high: int) -> int:
+    number = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        number = int(value, 16 if "x" in value.lower() else 10)
+    if number is None:
+        message = f"{_name(value)} is not a whole number, decimal or 0x..."
+        raise ValueError(message)
+    if not low <= number <= high:
+        message = f"{value} is not in {low}..{high}"
+        raise ValueError(message)
+    return number
+
+
+def _parse_name(value: Any, _place: str) -> str:
+    if not isinstance(value, str):
+        message = f"{_name(value)} is not a name"
+        raise ValueError(message)
+    return parse_rule_name(value)
+
+
+def _parse_match(value: Any, _place: str) -> Rule:
+    if not isinstance(value, str):
+        message = f"{_name(value)} is not a rule's text"
+        raise ValueError(message)
+    return parse_rule(value)

@@ -1,0 +1,55 @@
+"""What can go wrong, each with its exit status; the scripts catch VtapError once and print it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class VtapError(Exception):
+    """Something failed that the user can mend; its text is one line a problem."""
+
+    exit_status = 1
+
+
+class ConfigError(VtapError):
+    """The configuration or an option cannot be used."""
+
+    exit_status = 2
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        """Take every problem found, each with its place."""
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class PrivilegeError(VtapError):
+    """The process lacks a capability."""
+
+    exit_status = 3
+
+
+class CompileError(VtapError):
+    """BCC did not compile the program."""
+
+    exit_status = 3
+
+
+class LoadError(VtapError):
+    """The kernel refused the program."""
+
+    exit_status = 3
+
+
+class AttachError(VtapError):
+    """An interface cannot be monitored."""
+
+    exit_status = 3
+
+
+class InstanceError(VtapError):
+    """Another program or instance stands in the way."""
+
+    exit_status = 4

@@ -1,0 +1,151 @@
+"""Options and configuration -> a run: puts the pieces together, in the order in which they fail.
+
+What is cheap and the user's own comes first; nothing is attached before all of it is known good.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vtap.codegen import generate_source
+from vtap.config import Config, Display, load_config
+from vtap.errors import ConfigError
+from vtap.interfaces import choose_interfaces
+from vtap.measurements import Block
+from vtap.outputs.console import Console
+from vtap.outputs.jsonlines import JsonLines
+from vtap.outputs.logfile import LogFiles
+from vtap.outputs.notices import Notices
+from vtap.privileges import drop_capabilities, require_capabilities
+from vtap.session import Output, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vtap.measurements import Report
+    from vtap.options import Options
+    from vtap.samples import Sample
+
+
+def run(options: Options) -> int:
+    """Carry out what the options ask for; returns the exit status, raises VtapError."""
+    config = load_config(options.config)
+    _require_shown(options, config)
+    if options.show_bpf:
+        names = options.interfaces or choose_interfaces(())
+        sys.stdout.write(generate_source(config, len(names), options.direction))
+        return 0
+    require_capabilities(attach=not options.check, promiscuous=options.promiscuous)
+    interfaces = choose_interfaces(options.interfaces)
+    source = generate_source(config, len(interfaces), options.direction)
+    if options.check:
+        _check(options, config, source, interfaces)
+    else:
+        _measure(options, config, source, interfaces)
+    return 0
+
+
+def _require_shown(options: Options, config: Config) -> None:
+    """Refuse -test_... of what the configuration switches off."""
+    problems = [
+        f"{options.config}: DISPLAY.{display.value}: is off, but {option} asks for it"
+        for option, asked, display in (
+            ("-test_throughput", options.test_throughput, Display.THROUGHPUT),
+            ("-test_jitter", options.test_jitter, Display.JITTER),
+        )
+        if asked and display not in config.display
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _warn(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _check(options: Options, config: Config, source: str, interfaces: tuple[str, ...]) -> None:
+    from vtap.program import Program  # noqa: PLC0415 - see _measure
+
+    Program(source, interfaces).close()
+    print(f"{options.config}: good; the kernel accepts the program for {', '.join(interfaces)}")
+    for number, rule in enumerate(config.rules):
+        name = f" ({rule.name})" if rule.name else ""
+        print(f"  RULES[{number}]{name}: {rule.text}")
+    if not config.rules:
+        print("  no rules: every packet is counted")
+
+
+def _measure(options: Options, config: Config, source: str, interfaces: tuple[str, ...]) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    outputs: list[Output] = []
+    server = None
+    if config.monitor_server:
+        from vtap.outputs.prometheus import Prometheus  # noqa: PLC0415 - only where it is on
+
+        server = Prometheus(options.server_address, options.server_port)
+        outputs.append(server)
+    if config.log_data:
+        outputs.append(LogFiles(Path(options.log_dir), interfaces, _warn))
+    outputs.append(_Pipe(_make_console(options), stop))
+    outputs.append(Notices(_warn))
+    # Compiling takes longest: what the user has to mend is known before LLVM is even loaded.
+    from vtap.program import Program  # noqa: PLC0415
+
+    with Program(source, interfaces, promiscuous=options.promiscuous) as program:
+        session = Session(
+            program,
+            outputs,
+            config,
+            interval_s=options.interval_s,
+            jitter_interval_s=options.jitter_interval_s,
+            duration_s=options.duration_s,
+        )
+        drop_capabilities(promiscuous=options.promiscuous)
+        if server is not None:
+            server.serve()
+        served = f", metrics at {server.url}" if server else ""
+        ends = "" if options.duration_s is None else f" or {options.duration_s:g} seconds"
+        _warn(f"measuring on {', '.join(interfaces)}{served}; Ctrl-C{ends} ends")
+        session.run(stop)
+        session.close()
+
+
+def _make_console(options: Options) -> Output:
+    if options.format == "json":
+        return JsonLines(sys.stdout)
+    asked = {Block.THROUGHPUT: options.test_throughput, Block.JITTER: options.test_jitter}
+    only = {block for block, is_asked in asked.items() if is_asked}
+    return Console(sys.stdout, interval_s=options.interval_s, bits=options.bits, only=only or None)
+
+
+class _Pipe:
+    """Ends the run when nobody reads the console any more; goes on when it cannot be written."""
+
+    def __init__(self, console: Output, stop: threading.Event) -> None:
+        self._console = console
+        self._stop = stop
+        self._failing = False
+
+    def emit(self, reports: Sequence[Report], sample: Sample) -> None:
+        try:
+            self._console.emit(reports, sample)
+        except BrokenPipeError:
+            # What Python still holds for the pipe must not fail again when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._stop.set()
+        except OSError as error:
+            if not self._failing:
+                _warn(f"cannot write to the console: {error.strerror}; measuring goes on")
+            self._failing = True
+        else:
+            self._failing = False
+
+    def close(self) -> None:
+        self._console.close()

@@ -1,0 +1,168 @@
+"""Arguments of monitor.py -> frozen Options; knows their spelling, not what they lead to."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import ipaddress
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import vtap
+from vtap.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MIN_INTERVAL_S = 0.01
+MAX_INTERVAL_S = 86400.0
+MAX_PORT = 65535
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for; times in seconds."""
+
+    interfaces: tuple[str, ...]
+    interval_s: float
+    jitter_interval_s: float
+    server_port: int
+    server_address: str
+    config: str
+    bits: bool
+    test_throughput: bool
+    test_jitter: bool
+    direction: str
+    promiscuous: bool
+    duration_s: float | None
+    format: str
+    log_dir: str
+    check: bool
+    show_bpf: bool
+    debug: bool
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises ConfigError instead of exiting, with a cure for a mistyped option."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.match(r"unrecognized arguments: (-\S+)", message)
+        if unknown:
+            word = unknown.group(1).split("=")[0]
+            close = difflib.get_close_matches(word, self._option_string_actions, 1)
+            message = f"unknown option {word}" + (f", did you mean {close[0]}?" if close else "")
+        raise ConfigError(
+            [f"{self.prog}: {message.lower() if not unknown else message}; see {self.prog} --help"]
+        )
+
+
+def _interfaces(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
+        message = f"{text} is not in {MIN_INTERVAL_S:g}..{MAX_INTERVAL_S:g} seconds"
+        raise argparse.ArgumentTypeError(message)
+    return seconds
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > MAX_PORT:
+        message = f"{text} is not in 0-{MAX_PORT}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        message = f"{text} is not an IP address"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def make_parser(program: str) -> argparse.ArgumentParser:
+    """Return the parser; program is the name that its messages start with."""
+    parser = _Parser(
+        prog=program,
+        description="Measure throughput, goodput, jitter and sequence errors in the kernel.",
+        epilog="exit status: 0 done, 2 bad option or configuration, 3 cannot compile, load or "
+        "attach, 4 port busy, 1 anything else",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "-i", "--interface", dest="interfaces", metavar="IFACE", nargs="+", type=_interfaces,
+        action="append", default=[],
+        help="interfaces to monitor, separated by blanks or commas (default: all that are up)",
+    )  # fmt: skip
+    add(
+        "-t", "--interval", dest="interval_s", metavar="SECONDS", type=_seconds, default=1.0,
+        help="time over which throughput and goodput are measured (default: 1)",
+    )  # fmt: skip
+    add(
+        "-j", "--jitter-interval", dest="jitter_interval_s", metavar="SECONDS", type=_seconds,
+        default=1.0, help="time over which jitter is measured (default: 1)",
+    )  # fmt: skip
+    add(
+        "-server_port", "--server-port", dest="server_port", metavar="PORT", type=_port,
+        default=8080, help="port of the Prometheus endpoint, 0: any that is free (default: 8080)",
+    )  # fmt: skip
+    add(
+        "--server-address", metavar="ADDRESS", type=_address, default="127.0.0.1",
+        help="address of the Prometheus endpoint (default: 127.0.0.1)",
+    )  # fmt: skip
+    add(
+        "-conf", "--config", dest="config", metavar="PATH", default="config.json",
+        help="JSON configuration (default: config.json)",
+    )  # fmt: skip
+    add("-b", "--bits", action="store_true", help="show rates in bits per second, not bytes")
+    add(
+        "-test_throughput", dest="test_throughput", action="store_true",
+        help="print only the throughput block, for scripts that read a pipe",
+    )  # fmt: skip
+    add(
+        "-test_jitter", dest="test_jitter", action="store_true",
+        help="print only the jitter block, for scripts that read a pipe",
+    )  # fmt: skip
+    add(
+        "--direction", choices=("in", "out", "both"), default="in",
+        help="count frames received, sent, or both (default: in)",
+    )  # fmt: skip
+    add(
+        "--no-promiscuous", dest="promiscuous", action="store_false",
+        help="do not put the interfaces in promiscuous mode",
+    )  # fmt: skip
+    add(
+        "--duration", dest="duration_s", metavar="SECONDS", type=_seconds,
+        help="stop after this time (default: run until Ctrl-C or SIGTERM)",
+    )  # fmt: skip
+    add(
+        "--format", choices=("text", "json"), default="text",
+        help="what the console prints (default: text)",
+    )  # fmt: skip
+    add(
+        "--log-dir", metavar="PATH", default=".",
+        help="folder of the log file that LOG_DATA asks for (default: the current one)",
+    )  # fmt: skip
+    add("--check", action="store_true", help="validate, compile, load, and leave")
+    add("--show-bpf", action="store_true", help="print the C as it is compiled, and leave")
+    add("--debug", action="store_true", help="show a traceback when something unforeseen fails")
+    add("--version", action="version", version=f"vTap {vtap.__version__}")
+    return parser
+
+
+def parse_options(arguments: Sequence[str], program: str = "monitor.py") -> Options:
+    """Read the command line; ConfigError says what is wrong with it."""
+    values = vars(make_parser(program).parse_args(arguments))
+    names = [name for words in values.pop("interfaces") for word in words for name in word]
+    if values["format"] == "json" and (values["test_throughput"] or values["test_jitter"]):
+        raise ConfigError([f"{program}: -test_throughput and -test_jitter print text, not JSON"])
+    return Options(interfaces=tuple(dict.fromkeys(names)), **values)

@@ -1,0 +1,1 @@
+"""Where reports go: one module an output, none knows another."""
