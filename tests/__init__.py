@@ -1,0 +1,1 @@
+"""vTap's tests, in tiers: unit, kernel, netns, acceptance; conftest.py says what each needs."""

@@ -1,0 +1,1 @@
+"""Tests on real interfaces in network namespaces; root and iproute2 are needed."""
