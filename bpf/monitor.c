@@ -97,7 +97,8 @@ static __always_inline void share_ports(struct packet *packet, __u32 interface_s
 #endif
 
 static __always_inline void count_sequence_of(struct __sk_buff *skb, const struct packet *packet,
-					      struct stream *stream, struct order *order)
+					      const __u32 *head, struct stream *stream,
+					      struct order *order)
 {
 	struct chunk *chunk = 0;
 	__u32 number = 0;
@@ -109,12 +110,12 @@ static __always_inline void count_sequence_of(struct __sk_buff *skb, const struc
 	if (!chunk)
 		return;
 #endif
-	if (read_sequence(skb, packet, chunk, &number))
+	if (read_sequence(skb, packet, head, chunk, &number))
 		count_sequence(stream, order, number);
 }
 
 static __always_inline void count_packet(struct __sk_buff *skb, const struct packet *packet,
-					 __u32 slot, __u32 segments)
+					 const __u32 *head, __u32 slot, __u32 segments)
 {
 	struct stream *stream = streams.lookup(&slot);
 	struct order *order = orders.lookup(&slot);
@@ -132,13 +133,14 @@ static __always_inline void count_packet(struct __sk_buff *skb, const struct pac
 	count_gap(stream, order, packet_time(skb));
 #endif
 #ifdef MEASURE_SEQUENCE
-	count_sequence_of(skb, packet, stream, order);
+	count_sequence_of(skb, packet, head, stream, order);
 #endif
 }
 
 /* Returns 0 for every packet: none is ever queued to the socket. */
 int monitor(struct __sk_buff *skb)
 {
+	__u32 head[HEAD_WORDS] = {};
 	struct packet packet = {};
 	struct interface *interface;
 	enum outcome outcome;
@@ -149,7 +151,7 @@ int monitor(struct __sk_buff *skb)
 	interface = interfaces.lookup(&interface_slot);
 	if (!interface)
 		return 0;
-	outcome = parse_packet(skb, &packet);
+	outcome = parse_packet(skb, &packet, head);
 	if (outcome != PARSED) {
 		if (outcome < UNPARSED_REASONS)
 			interface->unparsed[outcome]++;
@@ -165,6 +167,6 @@ int monitor(struct __sk_buff *skb)
 	}
 	if (segments > 1)
 		interface->merged += segments;
-	count_packet(skb, &packet, stream_slot(interface_slot, 0, packet.protocol), segments);
+	count_packet(skb, &packet, head, stream_slot(interface_slot, 0, packet.protocol), segments);
 	return 0;
 }

@@ -78,6 +78,7 @@ struct packet {
 	__u32 l4_bytes; /* transport header and payload, from the IP length */
 	__u32 payload_offset; /* bytes from the start of the skb */
 	__u32 payload_bytes; /* transport payload, from the IP length */
+	__u32 is_plain; /* neither options nor extensions: the head holds it as it stands */
 };
 
 /*
@@ -88,6 +89,8 @@ struct packet {
 #define HEAD_WORDS 16 /* to the end of an IPv6 header and a TCP header without options */
 #define HEAD_BYTES (HEAD_WORDS * 4)
 #define HEAD_BEFORE_IP 4
+#define HEAD_L4_OF_IPV4 6 /* word where the transport header starts */
+#define HEAD_L4_OF_IPV6 11 /* the same */
 
 static __always_inline int load_head(struct __sk_buff *skb, __u64 l3_offset, __u32 *head)
 {
@@ -180,9 +183,10 @@ static __always_inline enum outcome parse_ipv4(struct __sk_buff *skb, struct pac
 	packet->fragment_id = fragment >> 16;
 	packet->l4_offset = l3_offset + header_bytes;
 	packet->l4_bytes = total_bytes - header_bytes;
-	if (header_bytes != IPV4_HEADER_BYTES && load_l4(skb, packet, &head[6]) < 0)
+	packet->is_plain = header_bytes == IPV4_HEADER_BYTES;
+	if (!packet->is_plain && load_l4(skb, packet, &head[HEAD_L4_OF_IPV4]) < 0)
 		return TRUNCATED;
-	return parse_l4(packet, &head[6]);
+	return parse_l4(packet, &head[HEAD_L4_OF_IPV4]);
 }
 
 static __always_inline int is_ipv6_extension(__u32 next)
@@ -249,12 +253,13 @@ static __always_inline enum outcome parse_ipv6(struct __sk_buff *skb, struct pac
 		packet->l4_bytes = skb->len - packet->l4_offset;
 	if (skb->len < packet->l4_offset + packet->l4_bytes)
 		return TRUNCATED;
-	if (is_ipv6_extension(next)) {
+	packet->is_plain = !is_ipv6_extension(next);
+	if (!packet->is_plain) {
 		enum outcome outcome = skip_ipv6_extensions(skb, packet, &next);
 
 		if (outcome != PARSED)
 			return outcome;
-		if (!packet->fragment_offset && load_l4(skb, packet, &head[11]) < 0)
+		if (!packet->fragment_offset && load_l4(skb, packet, &head[HEAD_L4_OF_IPV6]) < 0)
 			return TRUNCATED;
 	}
 	if (next == NEXT_TCP)
@@ -265,7 +270,7 @@ static __always_inline enum outcome parse_ipv6(struct __sk_buff *skb, struct pac
 		packet->protocol = PROTOCOL_ICMP;
 	else
 		return OTHER_PROTOCOL;
-	return parse_l4(packet, &head[11]);
+	return parse_l4(packet, &head[HEAD_L4_OF_IPV6]);
 }
 
 static __always_inline int is_vlan(__u32 ethertype)
@@ -275,9 +280,9 @@ static __always_inline int is_vlan(__u32 ethertype)
 }
 
 /* One read of the headers in the common case; one more for tags, options and extensions each. */
-static __always_inline enum outcome parse_packet(struct __sk_buff *skb, struct packet *packet)
+static __always_inline enum outcome parse_packet(struct __sk_buff *skb, struct packet *packet,
+						 __u32 *head)
 {
-	__u32 head[HEAD_WORDS] = {};
 	__u32 l3_offset = ETHERNET_HEADER_BYTES;
 	__u32 ethertype;
 	int tags;
