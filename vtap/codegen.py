@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vtap.config import Config, Display
-from vtap.rules import Condition, Network, PortRange, Protocol, Rule, Value
+from vtap.rules import PORT_MEMBERS, Condition, Network, PortRange, Protocol, Rule, Value
+from vtap.shapes import PORTS, Part, Table, divide_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,21 +79,81 @@ def _resolve_includes(name: str, holes: Mapping[str, str], done: set[str]) -> st
 
 
 def render_rules(rules: tuple[Rule, ...]) -> str:
-    """Return match_rule(): the number of the first rule that matches a packet, or -1."""
+    """Return the tables and match_rule(): the number of the first rule that matches, or -1."""
+    division = divide_rules(rules)
+    tables = [_render_table(number, table) for number, table in enumerate(division.tables)]
+    lookups = [_render_lookup(number, table) for number, table in enumerate(division.tables)]
     lines = [
         "static __always_inline int match_rule(const struct packet *packet)",
         "{",
-        *(line for number, rule in enumerate(rules) for line in _render_rule(number, rule)),
-        f"\treturn {-1 if rules else 0};",
+        "\t__u32 rule = NO_RULE;",
+        "",
+        *lookups,
+        *(line for number, rule in division.compared for line in _render_rule(number, rule)),
+        f"\treturn {'rule' if rules else 0};",
         "}",
     ]
-    return "\n".join(lines) + "\n"
+    return "".join(tables) + "\n".join(lines) + "\n"
+
+
+def make_rule_tables(config: Config) -> dict[str, dict[bytes, int]]:
+    """Return what the maps that the program's rules are looked up in must hold, by their names."""
+    tables = divide_rules(config.rules).tables
+    return {_name_table(number): table.entries for number, table in enumerate(tables)}
+
+
+def _name_table(number: int) -> str:
+    return f"rules_{number}"
+
+
+def _render_table(number: int, table: Table) -> str:
+    words = sum(len(part.masks) for part in table.shape)
+    name = _name_table(number)
+    return (
+        f"struct {name}_key {{\n\t__u32 words[{words}];\n}};\n"
+        f"BPF_HASH({name}, struct {name}_key, __u32, {len(table.entries)});\n\n"
+    )
+
+
+def _render_lookup(number: int, table: Table) -> str:
+    """Return a block that lowers rule to the number found, if it is lower."""
+    guards = [f"packet->family == {part.family}" for part in table.shape if part.family]
+    if any(part.member in {PORTS, *PORT_MEMBERS} for part in table.shape):
+        guards.append("packet->has_ports")
+    guards += [
+        f"packet->{part.member} == PROTOCOL_{part.protocol.name}"
+        for part in table.shape
+        if part.protocol
+    ]
+    words = [_render_word(part, word) for part in table.shape for word in range(len(part.masks))]
+    name = _name_table(number)
+    return "\n".join(
+        [
+            f"\tif ({' && '.join(dict.fromkeys(guards)) or '1'}) {{",
+            f"\t\tstruct {name}_key key = {{ {{ {', '.join(words)} }} }};",
+            f"\t\t__u32 *found = {name}.lookup(&key);",
+            "",
+            "\t\tif (found && *found < rule)",
+            "\t\t\trule = *found;",
+            "\t}",
+        ]
+    )
+
+
+def _render_word(part: Part, word: int) -> str:
+    if part.member == PORTS:
+        return "packet->sport << 16 | packet->dport"
+    if not part.family:
+        return f"packet->{part.member}"
+    mask = part.masks[word]
+    read = f"packet->{part.member}[{word}]"
+    return read if mask == ALL_BITS else f"{read} & bpf_htonl({mask:#010x})"
 
 
 def _render_rule(number: int, rule: Rule) -> list[str]:
     conditions = [_render_condition(condition) for condition in rule.conditions]
     expression = " &&\n\t    ".join(conditions) if conditions else "1"
-    return [f"\tif ({expression})", f"\t\treturn {number};"]
+    return [f"\tif (rule > {number} &&", f"\t    {expression})", f"\t\treturn {number};"]
 
 
 def _render_condition(condition: Condition) -> str:

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vtap.codegen import generate_source
+from vtap.codegen import generate_source, make_rule_tables
 from vtap.config import Config, Display, load_config
 from vtap.errors import ConfigError
 from vtap.interfaces import choose_interfaces
@@ -71,7 +71,7 @@ def _warn(message: str) -> None:
 def _check(options: Options, config: Config, source: str, interfaces: tuple[str, ...]) -> None:
     from vtap.program import Program  # noqa: PLC0415 - see _measure
 
-    Program(source, interfaces).close()
+    Program(source, interfaces, rule_tables=make_rule_tables(config)).close()
     print(f"{options.config}: good; the kernel accepts the program for {', '.join(interfaces)}")
     for number, rule in enumerate(config.rules):
         name = f" ({rule.name})" if rule.name else ""
@@ -98,7 +98,13 @@ def _measure(options: Options, config: Config, source: str, interfaces: tuple[st
     # Compiling takes longest: what the user has to mend is known before LLVM is even loaded.
     from vtap.program import Program  # noqa: PLC0415
 
-    with Program(source, interfaces, promiscuous=options.promiscuous) as program:
+    program = Program(
+        source,
+        interfaces,
+        rule_tables=make_rule_tables(config),
+        promiscuous=options.promiscuous,
+    )
+    with program:
         session = Session(
             program,
             outputs,

@@ -33,7 +33,7 @@ from vtap.samples import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
 FUNCTION = "monitor"
@@ -52,7 +52,12 @@ class Program:
     """
 
     def __init__(
-        self, source: str, interfaces: tuple[str, ...], *, promiscuous: bool = True
+        self,
+        source: str,
+        interfaces: tuple[str, ...],
+        *,
+        rule_tables: Mapping[str, Mapping[bytes, int]] | None = None,
+        promiscuous: bool = True,
     ) -> None:
         """Compile and load; CompileError or LoadError says why not."""
         self.interfaces = interfaces
@@ -60,6 +65,8 @@ class Program:
         self._promiscuous = promiscuous
         self._bpf = _compile(source)
         self._function = _load(self._bpf)
+        for name, entries in (rule_tables or {}).items():
+            fill_rule_table(self._bpf[name], entries)
         self._sockets: dict[str, tuple[int, socket.socket]] = {}
 
     def __enter__(self) -> Program:  # noqa: PYI034 - typing.Self is Python 3.11
@@ -185,6 +192,12 @@ def _compile(source: str) -> Any:
         message = f"cannot use bpf/packet.h: it has {reasons} reasons, vtap/samples.py other ones"
         raise CompileError(message)
     return bpf
+
+
+def fill_rule_table(table: Any, entries: Mapping[bytes, int]) -> None:
+    """Put a rule's number under each key of a table of codegen.make_rule_tables()."""
+    for key, number in entries.items():
+        table[table.Key.from_buffer_copy(key)] = table.Leaf(number)
 
 
 def _load(bpf: Any) -> Any:
