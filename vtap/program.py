@@ -21,16 +21,9 @@ from bcc import BPF
 
 from vtap.errors import AttachError, CompileError, LoadError
 from vtap.interfaces import find_interface
+from vtap.maps import fill_rule_table, read_interface, read_streams, require_reasons
 from vtap.rules import ALL_RULES
-from vtap.samples import (
-    NS_PER_SECOND,
-    UNPARSED_REASONS,
-    InterfaceSample,
-    ProgramAccount,
-    Sample,
-    StreamSample,
-    layout_streams,
-)
+from vtap.samples import NS_PER_SECOND, ProgramAccount, Sample, layout_streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +34,6 @@ FUNCTION = "monitor"
 _SOL_PACKET = 263
 _PACKET_ADD_MEMBERSHIP = 1
 _PACKET_MR_PROMISC = 1
-_SEQUENCE_SEEN = 1 << 32
 _BPF_STATS_ENABLED = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 
@@ -63,8 +55,8 @@ class Program:
         self.interfaces = interfaces
         self.layout = layout_streams(interfaces, (ALL_RULES,))
         self._promiscuous = promiscuous
-        self._bpf = _compile(source)
-        self._function = _load(self._bpf)
+        self._bpf = compile_program(source)
+        self._function = load_program(self._bpf)
         for name, entries in (rule_tables or {}).items():
             fill_rule_table(self._bpf[name], entries)
         self._sockets: dict[str, tuple[int, socket.socket]] = {}
@@ -136,34 +128,15 @@ class Program:
         up = {name: self._is_up(slot, name) for slot, name in enumerate(self.interfaces)}
         time_ns = time.monotonic_ns()
         wall_time = time.time()
-        streams = self._bpf["streams"]
-        orders = self._bpf["orders"]
         return Sample(
             time_ns,
             wall_time,
+            read_streams(self._bpf, self.layout),
             {
-                key: StreamSample(
-                    _add_up(streams[slot]), _sequence_number(orders[slot].last_sequence)
-                )
-                for slot, key in enumerate(self.layout)
-            },
-            {
-                name: self._read_interface(slot, up[name])
+                name: read_interface(self._bpf, slot, up=up[name])
                 for slot, name in enumerate(self.interfaces)
             },
             self._read_account(),
-        )
-
-    def _read_interface(self, slot: int, up: bool) -> InterfaceSample:  # noqa: FBT001
-        cpus = self._bpf["interfaces"][slot]
-        return InterfaceSample(
-            up,
-            sum(cpu.unmatched for cpu in cpus),
-            sum(cpu.merged for cpu in cpus),
-            {
-                reason: sum(cpu.unparsed[index] for cpu in cpus)
-                for index, reason in enumerate(UNPARSED_REASONS)
-            },
         )
 
     def _read_account(self) -> ProgramAccount | None:
@@ -178,7 +151,8 @@ class Program:
             return None
 
 
-def _compile(source: str) -> Any:
+def compile_program(source: str) -> Any:
+    """Return the program and its maps as BCC's BPF object; CompileError says why not."""
     with _captured_stderr() as said:
         try:
             # A fresh list: BCC appends to the one it is given, or to its own default.
@@ -187,23 +161,19 @@ def _compile(source: str) -> Any:
             # BCC raises nothing narrower, and clang's reason is on standard error.
             message = f"cannot compile bpf/monitor.c: {_explain(said(), 'error:')}"
             raise CompileError(message) from error
-    reasons = dict(bpf["interfaces"].Leaf._type_._fields_)["unparsed"]._length_
-    if reasons != len(UNPARSED_REASONS):
-        message = f"cannot use bpf/packet.h: it has {reasons} reasons, vtap/samples.py other ones"
-        raise CompileError(message)
+    require_reasons(bpf)
     return bpf
 
 
-def fill_rule_table(table: Any, entries: Mapping[bytes, int]) -> None:
-    """Put a rule's number under each key of a table of codegen.make_rule_tables()."""
-    for key, number in entries.items():
-        table[table.Key.from_buffer_copy(key)] = table.Leaf(number)
+def load_program(bpf: Any, program_type: int = BPF.SOCKET_FILTER) -> Any:
+    """Load the program into the kernel, as BCC's function object; LoadError says why not.
 
-
-def _load(bpf: Any) -> Any:
+    Another type than that of a socket filter is for tests: the kernel runs a BPF.SCHED_CLS on
+    frames from their Ethernet header on.
+    """
     with _captured_stderr() as said:
         try:
-            return bpf.load_func(FUNCTION, BPF.SOCKET_FILTER)
+            return bpf.load_func(FUNCTION, program_type)
         except Exception as error:
             # BCC raises nothing narrower, and the verifier's reason is on standard error.
             message = f"the kernel refused the program: {_explain(said(), str(error))}"
@@ -252,12 +222,3 @@ def _drain(attached: socket.socket) -> None:
             attached.recv(1)
     except OSError:
         return
-
-
-def _add_up(cpus: Any) -> dict[str, int]:
-    names = [name for name, _ in cpus[0]._fields_]
-    return {name: sum(getattr(cpu, name) for cpu in cpus) for name in names}
-
-
-def _sequence_number(last_sequence: int) -> int | None:
-    return last_sequence & (_SEQUENCE_SEEN - 1) if last_sequence & _SEQUENCE_SEEN else None
