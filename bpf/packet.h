@@ -56,8 +56,8 @@ enum outcome {
 	OTHER_PROTOCOL, /* IP, but not TCP, UDP, ICMP or ICMPv6 */
 	TRUNCATED, /* shorter than its own headers or its IP length */
 	MALFORMED, /* headers that contradict themselves */
-	TOO_MANY_TAGS, /* more than MAX_VLAN_TAGS */
-	TOO_MANY_EXTENSIONS, /* more than MAX_IPV6_EXTENSIONS */
+	TOO_MANY_TAGS, /* more VLAN tags than MAX_VLAN_TAGS */
+	TOO_MANY_EXTENSIONS, /* more extension headers than MAX_IPV6_EXTENSIONS */
 	UNPARSED_REASONS,
 	PARSED = UNPARSED_REASONS,
 };

@@ -10,7 +10,8 @@ import enum
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from vtap.errors import ConfigError
 from vtap.rules import PORT_MEMBERS, Protocol, Rule, parse_rule, parse_rule_name
@@ -136,17 +137,7 @@ class _Parser:
     def parse_document(self, document: Any) -> Config:
         """Return what could be read, with the defaults for the rest."""
         values = self._parse_object(
-            document,
-            "",
-            {
-                "RULES": self._parse_rules,
-                "DISPLAY": self._parse_display,
-                "PATTERN": lambda value, _: _parse_integer(value, 0, NO_PATTERN),
-                "OFFSET": lambda value, _: _parse_integer(value, NO_OFFSET, MAX_OFFSET),
-                "SEQUENCE_THRESHOLD": lambda value, _: _parse_integer(value, 0, MAX_THRESHOLD),
-                "MONITOR_SERVER": _parse_bool,
-                "LOG_DATA": _parse_bool,
-            },
+            document, "", {key.name: partial(key.parse, self) for key in KEYS}
         )
         pattern = values.get("PATTERN", NO_PATTERN)
         offset = values.get("OFFSET", NO_OFFSET)
@@ -202,12 +193,12 @@ class _Parser:
         except ValueError as error:
             self.problems.extend(f"{place}: {_printable(line)}" for line in str(error).split("\n"))
 
-    def _parse_display(self, value: Any, place: str) -> frozenset[Display]:
+    def parse_display(self, value: Any, place: str) -> frozenset[Display]:
         parsers = {display.value: _parse_bool for display in Display}
         switches = self._parse_object(value, place, parsers)
         return frozenset(display for display in Display if switches.get(display.value, True))
 
-    def _parse_rules(self, value: Any, place: str) -> tuple[Rule, ...]:
+    def parse_rules(self, value: Any, place: str) -> tuple[Rule, ...]:
         if not isinstance(value, list) or isinstance(value, _Pairs):
             message = f"{_name(value)} instead of a list of rules"
             raise ValueError(message)
@@ -295,3 +286,72 @@ def _parse_match(value: Any, _place: str) -> Rule:
         message = f"{_name(value)} is not a rule's text"
         raise ValueError(message)
     return parse_rule(value)
+
+
+class Key(NamedTuple):
+    """One key of the configuration, as the documentation shows it and as it is read.
+
+    values and default are JSON; parse takes the parser, the JSON value and its place.
+    """
+
+    name: str
+    values: str
+    default: str
+    help: str
+    parse: Callable[[_Parser, Any, str], Any]
+
+
+KEYS = (
+    Key(
+        "RULES",
+        "list of rules",
+        "[]",
+        "which packets are counted: the first rule that matches decides; no rules: every packet",
+        _Parser.parse_rules,
+    ),
+    Key(
+        "DISPLAY",
+        f"object of {', '.join(display.value for display in Display)}, each True or False",
+        "{}",
+        "what is measured and shown, all that is not False; the rest is not compiled",
+        _Parser.parse_display,
+    ),
+    Key(
+        "PATTERN",
+        f"0..0x{NO_PATTERN:X}",
+        f'"0x{NO_PATTERN:X}"',
+        "4 bytes in UDP and ICMP payloads that OFFSET counts from, where they stand first; "
+        "the default: no pattern, OFFSET counts from the payload's start",
+        lambda _parser, value, _place: _parse_integer(value, 0, NO_PATTERN),
+    ),
+    Key(
+        "OFFSET",
+        f"{NO_OFFSET}..{MAX_OFFSET}, bytes",
+        f"{NO_OFFSET}",
+        "where the 32-bit big-endian sequence number of UDP and ICMP stands; "
+        f"{NO_OFFSET}: they carry none",
+        lambda _parser, value, _place: _parse_integer(value, NO_OFFSET, MAX_OFFSET),
+    ),
+    Key(
+        "SEQUENCE_THRESHOLD",
+        f"0..{MAX_THRESHOLD}",
+        f"{Config.sequence_threshold}",
+        "the largest step of the sequence number that is a small error; longer ones are big",
+        lambda _parser, value, _place: _parse_integer(value, 0, MAX_THRESHOLD),
+    ),
+    Key(
+        "MONITOR_SERVER",
+        "True or False",
+        f'"{Config.monitor_server}"',
+        "serve Prometheus",
+        lambda _parser, value, place: _parse_bool(value, place),
+    ),
+    Key(
+        "LOG_DATA",
+        "True or False",
+        f'"{Config.log_data}"',
+        "write a log file",
+        lambda _parser, value, place: _parse_bool(value, place),
+    ),
+)
+"""Every key of the configuration."""

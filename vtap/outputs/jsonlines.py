@@ -4,14 +4,39 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TextIO
 
-from vtap.measurements import MEASUREMENTS, Report
+from vtap.measurements import MEASUREMENTS, Moment, Report
+from vtap.rules import ALL_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vtap.samples import Sample
+
+
+class Field(NamedTuple):
+    """A member that says what an object is of."""
+
+    name: str
+    unit: str
+    help: str
+    value: Callable[[Moment], Any]
+
+
+def _time(moment: Moment) -> str:
+    time = datetime.fromtimestamp(moment.wall_time, timezone.utc)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+FIELDS = (
+    Field("time", "ISO 8601, UTC", "When the interval ended", _time),
+    Field("interface", "", "Interface", lambda moment: moment.key.interface),
+    Field("rule", "", f"`{ALL_RULES}`: the row over all rules", lambda moment: moment.key.rule),
+    Field("protocol", "", "TCP, UDP or ICMP", lambda moment: moment.key.protocol.name),
+    Field("seconds", "seconds", "Measured length of the interval", lambda moment: moment.seconds),
+)
+"""What stands before the measurements."""
 
 
 class JsonLines:
@@ -33,15 +58,7 @@ class JsonLines:
 
 def make_object(report: Report) -> dict[str, Any]:
     """Return a report as JSON has it: dotted names become members of an object, or null."""
-    moment = report.moment
-    time = datetime.fromtimestamp(moment.wall_time, timezone.utc)
-    result: dict[str, Any] = {
-        "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "interface": moment.key.interface,
-        "rule": moment.key.rule,
-        "protocol": moment.key.protocol.name,
-        "seconds": moment.seconds,
-    }
+    result: dict[str, Any] = {field.name: field.value(report.moment) for field in FIELDS}
     for row in MEASUREMENTS:
         group, dot, member = row.name.partition(".")
         if not dot:

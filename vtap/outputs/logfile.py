@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SEPARATOR = " | "
 
 
-def _columns() -> list[tuple[str, Column]]:
+def sorted_columns() -> list[tuple[str, Column]]:
     """Return the columns of one protocol, each after the name of its measurement."""
     columns = [(row.name, row.column) for row in MEASUREMENTS if row.column]
     return sorted(columns, key=lambda pair: pair[1].rank)
@@ -67,7 +67,7 @@ class LogFiles:
             values = [
                 _render(by_protocol[protocol].values[name], column)
                 for protocol in Protocol
-                for name, column in _columns()
+                for name, column in sorted_columns()
             ]
             self._write(interface, SEPARATOR.join([stamp, *values]) + "\n")
 
@@ -99,7 +99,9 @@ def _stamp(time: datetime) -> str:
 
 
 def _titles() -> list[str]:
-    return [f"{protocol.name}_{column.title}" for protocol in Protocol for _, column in _columns()]
+    return [
+        f"{protocol.name}_{column.title}" for protocol in Protocol for _, column in sorted_columns()
+    ]
 
 
 def _render(value: Value | None, column: Column) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STREAM_LABELS = ("interface", "rule", "protocol")
 
 
-class _Latest(NamedTuple):
+class Latest(NamedTuple):
     """What one scrape shows."""
 
     values: Mapping[StreamKey, Mapping[str, Value | None]]
@@ -40,7 +40,7 @@ class Prometheus:
 
     def __init__(self, address: str, port: int) -> None:
         """Take the port; InstanceError says who or what is in the way."""
-        self._latest: _Latest | None = None
+        self._latest: Latest | None = None
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)  # type: ignore[arg-type]
         self._server = _bind(address, port, registry)
@@ -61,7 +61,7 @@ class Prometheus:
     def emit(self, reports: Sequence[Report], sample: Sample) -> None:
         """Replace what the next scrape shows."""
         before = self._latest.values if self._latest else {}
-        self._latest = _Latest(
+        self._latest = Latest(
             {report.key: _hold(before.get(report.key, {}), report) for report in reports}, sample
         )
 
@@ -73,30 +73,34 @@ class Prometheus:
 
     def collect(self) -> Iterable[Metric]:
         """Yield every family of metrics; called by prometheus_client for each scrape."""
-        build = GaugeMetricFamily("vtap_build_info", "vTap's version", labels=["version"])
-        build.add_metric([vtap.__version__], 1)
-        yield build
-        latest = self._latest
-        if latest is None:
-            return
-        yield from _collect_streams(latest)
-        yield from _collect_interfaces(latest.sample)
-        yield GaugeMetricFamily(
-            "vtap_sample_timestamp_seconds",
-            "When the values were read, since the epoch",
-            value=latest.sample.wall_time,
+        return make_families(self._latest)
+
+
+def make_families(latest: Latest | None) -> Iterable[Metric]:
+    """Yield every family of metrics; None: nothing has been measured yet."""
+    build = GaugeMetricFamily("vtap_build_info", "vTap's version", labels=["version"])
+    build.add_metric([vtap.__version__], 1)
+    yield build
+    if latest is None:
+        return
+    yield from _collect_streams(latest)
+    yield from _collect_interfaces(latest.sample)
+    yield GaugeMetricFamily(
+        "vtap_sample_timestamp_seconds",
+        "When the values were read, since the epoch",
+        value=latest.sample.wall_time,
+    )
+    if latest.sample.account is not None:
+        yield CounterMetricFamily(
+            "vtap_program_run_seconds",
+            "Time spent in the program (kernel.bpf_stats_enabled)",
+            value=latest.sample.account.run_seconds,
         )
-        if latest.sample.account is not None:
-            yield CounterMetricFamily(
-                "vtap_program_run_seconds",
-                "Time spent in the program (kernel.bpf_stats_enabled)",
-                value=latest.sample.account.run_seconds,
-            )
-            yield CounterMetricFamily(
-                "vtap_program_runs",
-                "Runs of the program (kernel.bpf_stats_enabled)",
-                value=latest.sample.account.runs,
-            )
+        yield CounterMetricFamily(
+            "vtap_program_runs",
+            "Runs of the program (kernel.bpf_stats_enabled)",
+            value=latest.sample.account.runs,
+        )
 
 
 def _hold(before: Mapping[str, Value | None], report: Report) -> dict[str, Value | None]:
@@ -107,7 +111,7 @@ def _hold(before: Mapping[str, Value | None], report: Report) -> dict[str, Value
     }
 
 
-def _collect_streams(latest: _Latest) -> Iterable[Metric]:
+def _collect_streams(latest: Latest) -> Iterable[Metric]:
     rows_of: dict[str, list[Measurement]] = {}
     for row in MEASUREMENTS:
         if row.metric:
