@@ -1,0 +1,1 @@
+"""What vTap costs, measured beside its peers; script/bench runs it."""
