@@ -27,8 +27,8 @@ NO_OFFSET = -1
 
 MAX_OFFSET = 65535
 MAX_THRESHOLD = 2**31 - 1
-MAX_SHOWN = 200
-"""Characters of the file's text that a message repeats."""
+MAX_MESSAGE = 250
+"""Characters of a message that repeats the file's text; the middle of a longer one is left out."""
 
 _COMMENT_OR_STRING = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _TRAILING_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[\]}])', re.DOTALL)
@@ -83,7 +83,7 @@ class Config:
 def load_config(path: str) -> Config:
     """Read the file; ConfigError lists every problem with its place."""
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - keeps the path as typed
+        with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123 - keeps the path as typed
             text = file.read()
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: byte {error.start} is not UTF-8 text"]) from None
@@ -128,7 +128,7 @@ class _Parser:
     """Walks a JSON document, collecting every problem with its place.
 
     The methods parse_* take a JSON value and its place (`RULES[2]`). They append to problems, or
-    raise ValueError with one line a problem, which the caller appends under that place.
+    raise ValueError with one argument a problem, which the caller appends under that place.
     """
 
     def __init__(self) -> None:
@@ -191,7 +191,7 @@ class _Parser:
         try:
             parsed[key] = parse(value, place)
         except ValueError as error:
-            self.problems.extend(f"{place}: {_printable(line)}" for line in str(error).split("\n"))
+            self.problems.extend(f"{place}: {_printable(problem)}" for problem in error.args)
 
     def parse_display(self, value: Any, place: str) -> frozenset[Display]:
         parsers = {display.value: _parse_bool for display in Display}
@@ -229,9 +229,10 @@ class _Parser:
 
 
 def _printable(text: str) -> str:
-    """Keep a message one line of ASCII, whatever stands in the file."""
+    """Keep a message one line of ASCII that says why at its end, whatever stands in the file."""
     shown = text.encode("unicode_escape").decode("ascii")
-    return shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + "..."
+    kept = MAX_MESSAGE // 2
+    return shown if len(shown) <= MAX_MESSAGE else f"{shown[:kept]} ... {shown[-kept:]}"
 
 
 def _name(value: Any) -> str:

@@ -20,7 +20,7 @@ MAX_PORT = 65535
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NUMBER = re.compile(r"[0-9]{1,5}")
-_TOKEN = re.compile(r"(!\s*)?(\[[^\[\]]*\]|[^\s\[\]]+)")
+_TOKEN = re.compile(r"(?<!\S)(! ?)?(\[[^\[\]]*\]|[^\s\[\]!][^\s\[\]]*)(?!\S)")
 
 
 class Protocol(enum.Enum):
@@ -83,6 +83,9 @@ class Field:
 
 def parse_network(text: str) -> Network:
     """Read an address or a CIDR prefix; ValueError says what is wrong with it."""
+    if "%" in text:
+        message = f"'{text}' has a zone behind its %, which no packet carries"
+        raise ValueError(message)
     try:
         return ipaddress.ip_network(text)
     except ValueError:
@@ -110,6 +113,9 @@ def parse_port(text: str) -> int:
 def parse_ports(text: str) -> PortRange:
     """Read a port or a range `1000-2000`; ValueError says what is wrong with it."""
     first, dash, last = text.partition("-")
+    if dash and not (first and last):
+        message = f"'{text}' is not a range, two ports as in 1000-2000"
+        raise ValueError(message)
     ports = PortRange(parse_port(first), parse_port(last if dash else first))
     if ports.first > ports.last:
         message = f"range {text} ends before it starts, did you mean {last}-{first}?"
@@ -142,30 +148,49 @@ PORT_MEMBERS = frozenset({"sport", "dport"})
 def parse_condition(field: Field, text: str) -> Condition | None:
     """Read one field of a rule; None for `-`.
 
-    Raises ValueError with one line a problem.
+    Raises ValueError with one argument a problem.
     """
     if text == "-":
         return None
+    if text == "!-":
+        message = f"{field.name} !- excludes everything, write - for anything"
+        raise ValueError(message)
     negated = text.startswith("!")
-    body = text[1:].strip() if negated else text
-    items = [item.strip() for item in body[1:-1].split(",")] if body[0] == "[" else [body]
+    body = text[1:] if negated else text
     values: list[Value] = []
     problems: list[str] = []
-    for item in items:
-        if item in ("", "-") or item.startswith("!"):
-            cure = "write the ! before the list" if item.startswith("!") else "leave it out"
-            problems.append(f"{field.name} list has the item '{item}', {cure}")
-            continue
+    for item in _split_list(body):
         try:
             value = field.parse(item)
         except ValueError as error:
-            problems.append(f"{field.name} {error}")
+            wrong_item = _find_wrong_item(body, item)
+            problems.append(f"{field.name} {wrong_item or error}")
             continue
         if value not in values:
             values.append(value)
     if problems:
-        raise ValueError("\n".join(problems))
+        raise ValueError(*problems)
     return Condition(field.member, tuple(values), negated)
+
+
+def _split_list(text: str) -> list[str]:
+    """Return the items of `[a,b]`, or the one value."""
+    return [item.strip() for item in text[1:-1].split(",")] if text.startswith("[") else [text]
+
+
+def _find_wrong_item(text: str, item: str) -> str | None:
+    """Say why an item cannot stand in a list; None if it could, or text is no list."""
+    if not text.startswith("["):
+        return None
+    if not text[1:-1].strip():
+        return "list is empty, write - for anything"
+    if not item:
+        return "list has an empty item, leave it out"
+    if item == "-":
+        return "list has the item -, which is anything: write - instead of the list"
+    if item.startswith("!"):
+        return f"list has the item '{item}', write the ! before the list"
+    return None
 
 
 def _split_fields(text: str) -> list[str]:
@@ -189,8 +214,19 @@ def _find_contradictions(conditions: tuple[Condition, ...]) -> list[str]:
     ]
     if len(families) == 2 and not families[0] & families[1]:  # noqa: PLR2004
         problems.append("matches nothing: source and destination are of different IP versions")
+    protocols = {
+        protocol
+        for protocol in Protocol
+        if all(
+            (protocol in condition.values) is not condition.negated
+            for condition in conditions
+            if condition.member == "protocol"
+        )
+    }
     reads_ports = any(condition.member in PORT_MEMBERS for condition in conditions)
-    if reads_ports and plain.get("protocol") == (Protocol.ICMP,):
+    if not protocols:
+        problems.append("matches nothing: every protocol is excluded")
+    elif reads_ports and protocols == {Protocol.ICMP}:
         problems.append("matches nothing: ICMP has no ports")
     return problems
 
@@ -198,27 +234,28 @@ def _find_contradictions(conditions: tuple[Condition, ...]) -> list[str]:
 def parse_rule(text: str) -> Rule:
     """Read the five fields of a rule.
 
-    Raises ValueError with one line a problem, each naming the field.
+    Raises ValueError with one argument a problem, each naming the field.
     """
+    text = " ".join(text.split())
     tokens = _split_fields(text)
     if len(tokens) != len(FIELDS):
         expected = ", ".join(field.name for field in FIELDS)
         message = f"'{text}' has {len(tokens)} fields instead of {len(FIELDS)}: {expected}"
         raise ValueError(message)
     conditions = []
-    problems = []
+    problems: list[str] = []
     for field, token in zip(FIELDS, tokens):
         try:
             condition = parse_condition(field, token)
         except ValueError as error:
-            problems.append(str(error))
+            problems.extend(error.args)
             continue
         if condition is not None:
             conditions.append(condition)
     if not problems:
         problems = _find_contradictions(tuple(conditions))
     if problems:
-        raise ValueError("\n".join(problems))
+        raise ValueError(*problems)
     return Rule(None, " ".join(tokens), tuple(conditions))
 
 
