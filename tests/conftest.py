@@ -79,6 +79,13 @@ def missing_for_kernel_tests() -> list[str]:
     return [name for name, found in needs.items() if not found]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that rewrites golden files; the review is the diff."""
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite the files that tests compare with"
+    )
+
+
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """Provide a silent namespace, named after the test."""

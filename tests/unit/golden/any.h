@@ -1,0 +1,18 @@
+#define INTERFACES 1
+#define ROWS 1
+#define SEQUENCE_THRESHOLD 2
+#define DIRECTION_IN
+#define MEASURE_THROUGHPUT
+#define MEASURE_GOODPUT
+#define MEASURE_JITTER
+#define MEASURE_SEQUENCE
+
+static __always_inline int match_rule(const struct packet *packet)
+{
+	__u32 rule = NO_RULE;
+
+	if (rule > 0 &&
+	    1)
+		return 0;
+	return rule;
+}

@@ -1,0 +1,16 @@
+#define INTERFACES 2
+#define ROWS 1
+#define SEQUENCE_THRESHOLD 0
+#define SEQUENCE_OFFSET 4
+#define DIRECTION_BOTH
+#define MEASURE_THROUGHPUT
+#define MEASURE_GOODPUT
+#define MEASURE_JITTER
+#define MEASURE_SEQUENCE
+
+static __always_inline int match_rule(const struct packet *packet)
+{
+	__u32 rule = NO_RULE;
+
+	return 0;
+}
