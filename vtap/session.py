@@ -104,15 +104,15 @@ class Session:
     def run(self, stop: Stop) -> None:
         """Measure until told to stop or the duration is over, the last, partial interval too."""
         stopped = False
-        while not stopped:
+        while not stopped and not self._is_over(self._previous):
             stopped = stop.wait(max(0.0, (self._next_tick_ns() - self._monotonic_ns()) / 1e9))
-            stopped = stopped or self._is_over()
             self.tick(final=stopped)
 
     def tick(self, *, final: bool = False) -> None:
         """Take a sample and emit what ends with it; everything that has begun, if final."""
         sample = self._program.read()
         self._restart_interrupted(sample)
+        final = final or self._is_over(sample)
         ended = {
             basis
             for basis, interval in self._intervals.items()
@@ -123,8 +123,9 @@ class Session:
             self._emit(sample, ended)
         self._previous = sample
 
-    def _is_over(self) -> bool:
-        return self._end_ns is not None and self._monotonic_ns() >= self._end_ns
+    def _is_over(self, sample: Sample) -> bool:
+        """Ask the sample, not the clock, which would make another, tiny interval of the rest."""
+        return self._end_ns is not None and sample.time_ns >= self._end_ns
 
     def _next_tick_ns(self) -> int:
         """Return the time of the next sample, monotonic."""
