@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from vtap.errors import ConfigError
+from vtap.errors import ConfigError, show
 from vtap.rules import PORT_MEMBERS, Protocol, Rule, parse_rule, parse_rule_name
 
 if TYPE_CHECKING:
@@ -86,12 +86,12 @@ def load_config(path: str) -> Config:
         with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123 - keeps the path as typed
             text = file.read()
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: byte {error.start} is not UTF-8 text"]) from None
+        raise ConfigError([f"{show(path)}: byte {error.start} is not UTF-8 text"]) from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         cure = "name a readable file with -conf"
-        raise ConfigError([f"cannot read configuration {path}: {reason}; {cure}"]) from None
-    return parse_config(text, path)
+        raise ConfigError([f"cannot read configuration {show(path)}: {reason}; {cure}"]) from None
+    return parse_config(text, show(path))
 
 
 def parse_config(text: str, path: str) -> Config:

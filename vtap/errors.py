@@ -8,6 +8,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+def show(text: str) -> str:
+    """Return what a user typed as part of a message's one line: control characters escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 class VtapError(Exception):
     """Something failed that the user can mend; its text is one line a problem."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import socket
 import struct
 from typing import NamedTuple
@@ -38,7 +39,7 @@ class Interface(NamedTuple):
 
 def find_interface(name: str) -> Interface | None:
     """Return the interface as it is now, or None if there is none of this name."""
-    if not 0 < len(name.encode()) < _NAME_BYTES:
+    if not 0 < len(os.fsencode(name)) < _NAME_BYTES:
         return None
     try:
         ifindex = socket.if_nametoindex(name)
@@ -60,7 +61,7 @@ def find_interface(name: str) -> Interface | None:
 
 def _ask(asking: socket.socket, request: int, name: str) -> int:
     """Return the first 16 bits of the answer: the flags, or the hardware type."""
-    answer = fcntl.ioctl(asking, request, struct.pack("16s24x", name.encode()))
+    answer = fcntl.ioctl(asking, request, struct.pack("16s24x", os.fsencode(name)))
     return int(struct.unpack_from("H", answer, _NAME_BYTES)[0])
 
 
@@ -82,7 +83,7 @@ def choose_interfaces(names: tuple[str, ...]) -> tuple[str, ...]:
         interface = find_interface(name)
         if interface is None:
             there = ", ".join(sorted(existing))
-            problems.append(f"cannot attach to '{name}': no such interface; there are {there}")
+            problems.append(f"cannot attach to {name!r}: no such interface; there are {there}")
         elif not interface.has_ethernet_header:
             problems.append(f"cannot attach to '{name}': its frames have no Ethernet header")
         elif not interface.up:

@@ -8,10 +8,10 @@ import ipaddress
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import vtap
-from vtap.errors import ConfigError
+from vtap.errors import ConfigError, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,18 +48,37 @@ class _Parser(argparse.ArgumentParser):
     """Raises ConfigError instead of exiting, with a cure for a mistyped option."""
 
     def error(self, message: str) -> NoReturn:
-        unknown = re.match(r"unrecognized arguments: (-\S+)", message)
+        unknown = re.match(r"unrecognized arguments: (\S+)", message)
         if unknown:
-            word = unknown.group(1).split("=")[0]
-            close = difflib.get_close_matches(word, self._option_string_actions, 1)
-            message = f"unknown option {word}" + (f", did you mean {close[0]}?" if close else "")
-        raise ConfigError(
-            [f"{self.prog}: {message.lower() if not unknown else message}; see {self.prog} --help"]
-        )
+            message = self._explain_unknown(unknown.group(1))
+        raise ConfigError([f"{self.prog}: {show(message)}; see {self.prog} --help"])
+
+    def _explain_unknown(self, word: str) -> str:
+        if not word.startswith("-"):
+            return f"unexpected argument '{word}', interfaces follow -i"
+        option = word.split("=")[0]
+        close = difflib.get_close_matches(option, self._option_string_actions, 1)
+        return f"unknown option {option}" + (f", did you mean {close[0]}?" if close else "")
+
+    def _get_option_tuples(self, option_string: str) -> list[tuple[argparse.Action, str, Any]]:
+        """Find the one-letter option that a word like -t5 starts with.
+
+        argparse's own also takes -con for -conf, whatever allow_abbrev says, and -test_jiter for
+        -t est_jiter; such words are unknown options.
+        """
+        long = [option for option in self._option_string_actions if len(option) > len("-t")]
+        if difflib.get_close_matches(option_string, long, 1, cutoff=0.7):
+            return []
+        candidates = super()._get_option_tuples(option_string)
+        return [found for found in candidates if option_string.startswith(found[1])]
 
 
 def _interfaces(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        message = f"'{text}' names no interface"
+        raise argparse.ArgumentTypeError(message)
+    return names
 
 
 def _seconds(text: str) -> float:
@@ -68,14 +87,16 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
-        message = f"{text} is not in {MIN_INTERVAL_S:g}..{MAX_INTERVAL_S:g} seconds"
+        shown = text or "''"
+        message = f"{shown} is not in {MIN_INTERVAL_S:g}..{MAX_INTERVAL_S:g} seconds"
         raise argparse.ArgumentTypeError(message)
     return seconds
 
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) > MAX_PORT:
-        message = f"{text} is not in 0-{MAX_PORT}"
+        shown = text or "''"
+        message = f"{shown} is not in 0-{MAX_PORT}"
         raise argparse.ArgumentTypeError(message)
     return int(text)
 
