@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 
 from vtap.errors import VtapError
 from vtap.options import parse_options
@@ -21,13 +22,14 @@ def main(arguments: list[str]) -> int:
         return run(options)
     except VtapError as error:
         if debug:
-            raise
+            traceback.print_exc()
         print(error, file=sys.stderr)
         return error.exit_status
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last resort: one line for the user
+        where = "see above" if debug else "--debug shows where"
         if debug:
-            raise
-        print(f"unforeseen failure, --debug shows where: {error!r}", file=sys.stderr)
+            traceback.print_exc()
+        print(f"unforeseen failure, {where}: {error!r}", file=sys.stderr)
         return 1
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vtap.codegen import generate_source, make_rule_tables
 from vtap.config import Config, Display, load_config
-from vtap.errors import ConfigError
+from vtap.errors import ConfigError, VtapError
 from vtap.interfaces import choose_interfaces
 from vtap.measurements import Block
 from vtap.outputs.console import Console
@@ -38,7 +38,7 @@ def run(options: Options) -> int:
     _require_shown(options, config)
     if options.show_bpf:
         names = options.interfaces or choose_interfaces(())
-        sys.stdout.write(generate_source(config, len(names), options.direction))
+        _print(generate_source(config, len(names), options.direction))
         return 0
     require_capabilities(attach=not options.check, promiscuous=options.promiscuous)
     interfaces = choose_interfaces(options.interfaces)
@@ -68,16 +68,36 @@ def _warn(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def _print(text: str) -> None:
+    """Write to standard output; a reader that has left, as head does, has what it wanted."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+    except OSError as error:
+        _discard_output()
+        reason = (error.strerror or str(error)).lower()
+        message = f"cannot write to standard output: {reason}"
+        raise VtapError(message) from None
+
+
+def _discard_output() -> None:
+    """Have what Python still holds for standard output not fail again when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _check(options: Options, config: Config, source: str, interfaces: tuple[str, ...]) -> None:
     from vtap.program import Program  # noqa: PLC0415 - see _measure
 
     Program(source, interfaces, rule_tables=make_rule_tables(config)).close()
-    print(f"{options.config}: good; the kernel accepts the program for {', '.join(interfaces)}")
+    text = f"{options.config}: good; the kernel accepts the program for {', '.join(interfaces)}\n"
     for number, rule in enumerate(config.rules):
         name = f" ({rule.name})" if rule.name else ""
-        print(f"  RULES[{number}]{name}: {rule.text}")
+        text += f"  RULES[{number}]{name}: {rule.text}\n"
     if not config.rules:
-        print("  no rules: every packet is counted")
+        text += "  no rules: every packet is counted\n"
+    _print(text)
 
 
 def _measure(options: Options, config: Config, source: str, interfaces: tuple[str, ...]) -> None:
@@ -143,15 +163,17 @@ class _Pipe:
         try:
             self._console.emit(reports, sample)
         except BrokenPipeError:
-            # What Python still holds for the pipe must not fail again when it exits.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
             self._stop.set()
         except OSError as error:
             if not self._failing:
-                _warn(f"cannot write to the console: {error.strerror}; measuring goes on")
+                reason = (error.strerror or str(error)).lower()
+                _warn(f"cannot write to the console: {reason}; measuring goes on")
             self._failing = True
         else:
             self._failing = False
 
     def close(self) -> None:
         self._console.close()
+        if self._failing:
+            _discard_output()
