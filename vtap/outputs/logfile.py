@@ -44,7 +44,7 @@ class LogFiles:
         started = now or datetime.now().astimezone()
         stem = f"monitor_{os.getpid()}_{started:%Y-%m-%d_%H:%M}"
         self._warn = warn
-        self._failing = False
+        self._failing: set[str] = set()
         self._files: dict[str, TextIO] = {}
         for interface in interfaces:
             suffix = f"_{interface}" if len(interfaces) > 1 else ""
@@ -83,15 +83,13 @@ class LogFiles:
             file.write(text)
             file.flush()
         except OSError as error:
-            self._complain(error)
+            if interface not in self._failing:
+                reason = (error.strerror or str(error)).lower()
+                cure = "measuring goes on, the log is tried again"
+                self._warn(f"cannot write log {file.name}: {reason}; {cure}")
+            self._failing.add(interface)
         else:
-            self._failing = False
-
-    def _complain(self, error: OSError) -> None:
-        if not self._failing:
-            reason = (error.strerror or str(error)).lower()
-            self._warn(f"cannot write the log: {reason}; measuring goes on, the log is tried again")
-        self._failing = True
+            self._failing.discard(interface)
 
 
 def _stamp(time: datetime) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from socketserver import ThreadingMixIn
+from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from vtap.samples import Sample, StreamKey
 
 STREAM_LABELS = ("interface", "rule", "protocol")
+
+_SHUTDOWN_POLL_S = 0.1
+"""How long the end of a run may wait for the server; socketserver's own is 0.5."""
 
 
 class Latest(NamedTuple):
@@ -46,7 +49,9 @@ class Prometheus:
         self._server = _bind(address, port, registry)
         self.address = address
         self.port: int = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_SHUTDOWN_POLL_S,), daemon=True
+        )
 
     @property
     def url(self) -> str:
@@ -158,6 +163,13 @@ def _collect_interfaces(sample: Sample) -> Iterable[Metric]:
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def server_bind(self) -> None:
+        """Bind without asking for the host's name, which takes long where no DNS answers."""
+        TCPServer.server_bind(self)
+        host, self.server_port = self.server_address[:2]
+        self.server_name = str(host)
+        self.setup_environ()
 
 
 class _Server6(_Server):
