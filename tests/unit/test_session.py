@@ -226,6 +226,18 @@ def test_a_stop_right_at_an_intervals_end_adds_nothing() -> None:
     assert run(FakeProgram(), stop_s=2).ends() == [1.0, 2.0]
 
 
+def test_an_end_without_time_since_the_last_interval_adds_nothing() -> None:
+    """Two readings of the same moment are one interval; a nanosecond more would be another."""
+    program = FakeProgram()
+    session, recorder = hand_ticked(program)
+    tick(session, program, 1)
+    tick(session, program, 1, final=True)
+    assert recorder.ends() == [1.0]
+
+    tick(session, program, 1.000000001, final=True)
+    assert recorder.ends() == [1.0, 1.000000001]
+
+
 def test_sums_of_all_intervals_are_the_totals() -> None:
     """Nothing is lost or counted twice between intervals, late ones and the last included."""
     late = [300 * MS, 0, 2100 * MS, 7, 999 * MS]
@@ -284,6 +296,18 @@ def test_jitter_covers_its_own_interval_only() -> None:
 
     assert recorder.values("interarrival_mean_seconds") == [2e-6, 0.5e-6, None]
     assert recorder.values("jitter_stddev_seconds") == [1e-6, 0.0, None]
+
+
+def test_an_interval_that_ends_within_a_jitter_interval_leaves_it_alone() -> None:
+    """-t 1 -j 2: the gaps of both seconds are in the jitter."""
+    program = FakeProgram()
+    session, recorder = hand_ticked(program, jitter_interval_s=2.0)
+    program.count_gaps(1000)
+    tick(session, program, 1)
+    program.count_gaps(3000)
+    tick(session, program, 2)
+
+    assert recorder.values("interarrival_mean_seconds") == [None, 2e-6]
 
 
 def test_an_interruption_starts_the_jitter_of_its_interval_again() -> None:
