@@ -311,6 +311,14 @@ class Report:
         return self.moment.key
 
 
+def hold_values(before: Mapping[str, Value | None], report: Report) -> dict[str, Value | None]:
+    """Return the report's values, and those of before whose interval has not ended."""
+    return {
+        row.name: report.values[row.name] if row.basis in report.ended else before.get(row.name)
+        for row in MEASUREMENTS
+    }
+
+
 def measured_names(config: Config, key: StreamKey) -> frozenset[str]:
     """Return the names of what the configuration has measured for this stream."""
     return frozenset(row.name for row in MEASUREMENTS if config.measures(row.display, key.protocol))

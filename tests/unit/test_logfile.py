@@ -116,6 +116,33 @@ def test_a_row_has_as_many_values_as_the_header_has_names(tmp_path: Path) -> Non
     assert len(header.split(" | ")) == len(row.split(" | ")) == 31
 
 
+def test_a_value_stays_until_its_next_interval_ends(tmp_path: Path) -> None:
+    """-t 2 -j 1: a row of the jitter interval shows the last throughput, not a drop to 0."""
+    log = open_log(tmp_path)
+    rows = [
+        (JITTER_INTERVAL, {"jitter_stddev_seconds": 0.001}),
+        (INTERVAL | JITTER_INTERVAL, {"throughput_bytes_per_second": 5.0,
+                                      "jitter_stddev_seconds": 0.002}),
+        (JITTER_INTERVAL, {"jitter_stddev_seconds": 0.003}),
+        (JITTER_INTERVAL, {"jitter_stddev_seconds": None}),
+        (INTERVAL, {"throughput_bytes_per_second": 6.0}),
+        (INTERVAL, {"throughput_bytes_per_second": None}),
+    ]  # fmt: skip
+    for ended, values in rows:
+        log.emit(reports_of(tcp=dict(values), ended=ended), make_sample())
+    log.close()
+    written = (tmp_path / f"{NAME}.log").read_text().splitlines()[2:]
+
+    assert [(row.split(" | ")[1], row.split(" | ")[4]) for row in written] == [
+        ("0.0000", "1.0000"),
+        ("5.0000", "2.0000"),
+        ("5.0000", "3.0000"),
+        ("5.0000", "0.0000"),
+        ("6.0000", "0.0000"),
+        ("0.0000", "0.0000"),
+    ]
+
+
 def test_several_interfaces_have_a_file_each(tmp_path: Path) -> None:
     """The columns have no room for a second one."""
     log = open_log(tmp_path, "veth1", "veth2")

@@ -1,6 +1,7 @@
 """Reports -> log files, in the original design's format: one row an interval.
 
-A full disk costs the log, never the measurement: it is said once, and tried again.
+A row shows each value of its last finished interval, as -t and -j may differ. A full disk costs
+the log, never the measurement: it is said once, and tried again.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Callable, TextIO
 
 from vtap.errors import VtapError
-from vtap.measurements import MEASUREMENTS, Column, Report, Value
+from vtap.measurements import MEASUREMENTS, Column, Report, Value, hold_values
 from vtap.rules import ALL_RULES, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from vtap.samples import Sample
+    from vtap.samples import Sample, StreamKey
 
 SEPARATOR = " | "
 
@@ -46,6 +47,7 @@ class LogFiles:
         self._warn = warn
         self._failing: set[str] = set()
         self._files: dict[str, TextIO] = {}
+        self._held: dict[StreamKey, dict[str, Value | None]] = {}
         for interface in interfaces:
             suffix = f"_{interface}" if len(interfaces) > 1 else ""
             path = folder / f"{stem}{suffix}.log"
@@ -60,12 +62,14 @@ class LogFiles:
     def emit(self, reports: Sequence[Report], _sample: Sample) -> None:
         """Write one row for each interface."""
         rows = [report for report in reports if report.key.rule == ALL_RULES]
+        for report in rows:
+            self._held[report.key] = hold_values(self._held.get(report.key, {}), report)
         for interface in self._files:
             by_protocol = {r.key.protocol: r for r in rows if r.key.interface == interface}
             moment = next(iter(by_protocol.values())).moment
             stamp = _stamp(datetime.fromtimestamp(moment.wall_time).astimezone())
             values = [
-                _render(by_protocol[protocol].values[name], column)
+                _render(self._held[by_protocol[protocol].key][name], column)
                 for protocol in Protocol
                 for name, column in sorted_columns()
             ]

@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 import vtap
 from vtap.errors import InstanceError
-from vtap.measurements import MEASUREMENTS, Measurement, Report, Value
+from vtap.measurements import MEASUREMENTS, Measurement, Report, Value, hold_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -67,7 +67,8 @@ class Prometheus:
         """Replace what the next scrape shows."""
         before = self._latest.values if self._latest else {}
         self._latest = Latest(
-            {report.key: _hold(before.get(report.key, {}), report) for report in reports}, sample
+            {report.key: hold_values(before.get(report.key, {}), report) for report in reports},
+            sample,
         )
 
     def close(self) -> None:
@@ -106,14 +107,6 @@ def make_families(latest: Latest | None) -> Iterable[Metric]:
             "Runs of the program (kernel.bpf_stats_enabled)",
             value=latest.sample.account.runs,
         )
-
-
-def _hold(before: Mapping[str, Value | None], report: Report) -> dict[str, Value | None]:
-    """Return the report's values, and those of before whose interval has not ended."""
-    return {
-        row.name: report.values[row.name] if row.basis in report.ended else before.get(row.name)
-        for row in MEASUREMENTS
-    }
 
 
 def _collect_streams(latest: Latest) -> Iterable[Metric]:
