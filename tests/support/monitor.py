@@ -129,6 +129,15 @@ class Monitor:
 
         wait_until(lambda: sum(newest().values()) >= count, START_S, f"{count}", seen=newest)
 
+    def wait_for_rows(self, count: int, **members: str) -> None:
+        """Wait until it has printed so many JSON lines with these members."""
+        wait_until(
+            lambda: len(self.rows(**members)) >= count,
+            START_S,
+            f"{count} lines of {members}",
+            seen=lambda: self.stdout,
+        )
+
     @property
     def port(self) -> int:
         """The endpoint's port, from the start line."""
