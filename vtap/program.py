@@ -10,7 +10,7 @@ import socket
 import struct
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,9 +92,6 @@ class Program:
         if interface is None:
             message = f"cannot attach to '{name}': no such interface"
             raise AttachError(message)
-        if len(self.interfaces) > 1:
-            slots = self._bpf["interface_slots"]
-            slots[slots.Key(interface.ifindex)] = slots.Leaf(slot)
         try:
             BPF.attach_raw_socket(self._function, name)
             # BCC keeps one descriptor a function; another interface's would be lost.
@@ -102,30 +99,50 @@ class Program:
             self._sockets[name] = (interface.ifindex, attached)
             if self._promiscuous:
                 _join_promiscuous(attached, interface.ifindex)
+            if len(self.interfaces) > 1:
+                slots = self._bpf["interface_slots"]
+                slots[slots.Key(interface.ifindex)] = slots.Leaf(slot)
         except Exception as error:
             # BCC raises nothing narrower.
+            self._detach(name)
             message = f"cannot attach to '{name}': {str(error).lower()}"
             raise AttachError(message) from error
         _drain(attached)
 
+    def _detach(self, name: str) -> None:
+        """Let go of the interface, if it was attached, and of its slot, which a new one needs."""
+        ifindex, attached = self._sockets.pop(name, (0, None))
+        if attached is None:
+            return
+        attached.close()
+        if len(self.interfaces) > 1:
+            slots = self._bpf["interface_slots"]
+            with suppress(KeyError):
+                del slots[slots.Key(ifindex)]
+
+    def _follow_interfaces(self) -> dict[str, bool]:
+        """Attach again to what was made anew; tells which interfaces are up and attached."""
+        for name, (_, attached) in list(self._sockets.items()):
+            # The kernel unbinds the socket of a deleted interface: the same name and number may
+            # be another one's by now.
+            if attached.getsockname()[0] != name:
+                self._detach(name)
+        return {name: self._is_up(slot, name) for slot, name in enumerate(self.interfaces)}
+
     def _is_up(self, slot: int, name: str) -> bool:
-        """Tell whether the interface is up and attached, attaching it again if it came back."""
         interface = find_interface(name)
-        attached = self._sockets.get(name)
-        if attached is not None and (interface is None or interface.ifindex != attached[0]):
-            attached[1].close()
-            del self._sockets[name]
-            attached = None
-        if interface is not None and attached is None:
+        if interface is None or not interface.has_ethernet_header:
+            return False
+        if name not in self._sockets:
             try:
                 self._attach(slot, name)
             except AttachError:
                 return False
-        return interface is not None and interface.running
+        return interface.running
 
     def read(self) -> Sample:
         """Read every counter, added up over the CPUs."""
-        up = {name: self._is_up(slot, name) for slot, name in enumerate(self.interfaces)}
+        up = self._follow_interfaces()
         time_ns = time.monotonic_ns()
         wall_time = time.time()
         return Sample(
