@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,9 +100,7 @@ def _check(options: Options, config: Config, source: str, interfaces: tuple[str,
 
 
 def _measure(options: Options, config: Config, source: str, interfaces: tuple[str, ...]) -> None:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _Signals()
     outputs: list[Output] = []
     server = None
     if config.monitor_server:
@@ -143,6 +140,27 @@ def _measure(options: Options, config: Config, source: str, interfaces: tuple[st
         session.close()
 
 
+class _Signals:
+    """SIGINT and SIGTERM, held back until waited for: nothing is ever interrupted half way.
+
+    A second one, while the run ends, therefore does nothing; and no handler can meet a lock held.
+    """
+
+    _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._NUMBERS)  # of later threads too
+        self._stopped = False
+
+    def set(self) -> None:
+        self._stopped = True
+
+    def wait(self, timeout: float) -> bool:
+        if not self._stopped:
+            self._stopped = signal.sigtimedwait(self._NUMBERS, timeout) is not None
+        return self._stopped
+
+
 def _make_console(options: Options) -> Output:
     if options.format == "json":
         return JsonLines(sys.stdout)
@@ -154,7 +172,7 @@ def _make_console(options: Options) -> Output:
 class _Pipe:
     """Ends the run when nobody reads the console any more; goes on when it cannot be written."""
 
-    def __init__(self, console: Output, stop: threading.Event) -> None:
+    def __init__(self, console: Output, stop: _Signals) -> None:
         self._console = console
         self._stop = stop
         self._failing = False

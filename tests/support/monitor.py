@@ -192,15 +192,17 @@ def run_monitor(
     *options: str,
     config: Mapping[str, Any] | None = None,
     stdout: Path | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Monitor]:
     """Start monitor.py in the namespace, in `folder`, and wait for its start line.
 
-    `config` changes CONFIG. Yields when it measures; ends it by SIGKILL if the test has not.
+    `config` changes CONFIG, `prefix` stands before the command. Yields when it measures; ends it by
+    SIGKILL if the test has not.
     """
     write_config(folder, config or {})
     with (stdout or folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
         process = namespace.popen(
-            [*COMMAND, "-server_port", "0", *options],
+            [*prefix, *COMMAND, "-server_port", "0", *options],
             stdout=out,
             stderr=err,
             env=ENVIRONMENT,
@@ -222,16 +224,18 @@ def call_monitor(
     namespace: Namespace | None = None,
     config: Mapping[str, Any] | None = None,
     prefix: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Run monitor.py to its end: what is refused, or only checks. `prefix` stands before it."""
-    write_config(folder, config or {})
+    if config is not None:
+        write_config(folder, config)
     inside = ["ip", "netns", "exec", namespace.name] if namespace else []
     done = subprocess.run(
         [*inside, *prefix, *COMMAND, *options],
         check=False,
         capture_output=True,
         text=True,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **(environment or {})},
         cwd=folder,
         timeout=END_S,
     )

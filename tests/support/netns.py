@@ -18,6 +18,8 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from tests.support.wait import wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
@@ -255,10 +257,22 @@ def veth_pair(
             ip(f"-n {end.namespace.name} link set dev {end.ifname} arp {switch} up")
             for address in addresses:
                 ip(f"-n {end.namespace.name} address add {address} dev {end.ifname}")
+        wait_until_running(veth)
         yield veth
     finally:
         # A socket that a test left open would keep the pair alive after its namespaces.
         ip(f"-n {left.name} link delete dev {names[0]}")
+
+
+def wait_until_running(veth: Veth) -> None:
+    """Wait until the kernel has seen the carrier of both ends, until when it throws away what one
+    sends.
+    """
+    for end in veth:
+        show = f"-n {end.namespace.name} link show up dev {end.ifname}"
+        wait_until(
+            lambda show=show: "state UP" in ip(show), COMMAND_TIMEOUT_S, f"a carrier: {show}"
+        )
 
 
 def _interface(namespace: Namespace, ifname: str) -> Interface:
