@@ -9,8 +9,16 @@ import pytest
 
 from tests.support.frames import ethernet, ipv4, send_frames, tcp, udp
 from tests.support.monitor import Monitor, run_monitor
-from tests.support.netns import LEFT_MAC, RIGHT_MAC, Interface, Namespace, Veth, ip, veth_pair
-from tests.support.wait import wait_until
+from tests.support.netns import (
+    LEFT_MAC,
+    RIGHT_MAC,
+    Interface,
+    Namespace,
+    Veth,
+    ip,
+    veth_pair,
+    wait_until_running,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,13 +144,6 @@ def make_pair(namespace: Namespace, left: str, right: str, ifindex: int | None =
     veth = Veth(Interface(namespace, left, 0, LEFT_MAC), Interface(namespace, right, 0, RIGHT_MAC))
     wait_until_running(veth)
     return veth
-
-
-def wait_until_running(veth: Veth) -> None:
-    """Wait for the carrier of both ends: before it, what one sends is thrown away."""
-    for end in veth:
-        show = f"-n {end.namespace.name} link show dev {end.ifname}"
-        wait_until(lambda show=show: "state UP" in ip(show), 10, show)
 
 
 @pytest.mark.parametrize("neighbours", [0, 1], ids=["alone", "one of two"])
