@@ -97,6 +97,10 @@ class Injection:
         except OSError as error:
             self._error = error
 
+    def is_running(self) -> bool:
+        """Tell whether it still injects."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """End after the running chunk, and wait for that."""
         self._stopped.set()
