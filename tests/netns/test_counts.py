@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -81,7 +82,17 @@ def inject(veth: Veth, _folder: Path) -> None:
             injector.inject(frame, 1)
 
 
-@pytest.mark.parametrize("send", [send_by_socket, send_by_trafgen, inject])
+@pytest.mark.parametrize(
+    "send",
+    [
+        send_by_socket,
+        pytest.param(
+            send_by_trafgen,
+            marks=pytest.mark.skipif(shutil.which("trafgen") is None, reason="needs trafgen"),
+        ),
+        inject,
+    ],
+)
 def test_what_is_sent_is_counted(
     veth: Veth, tmp_path: Path, send: Callable[[Veth, Path], None]
 ) -> None:

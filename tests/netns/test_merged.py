@@ -221,7 +221,15 @@ def test_a_virtual_machines_merged_frame_is_split(
     with (
         tap(namespace, ifname) as machine,
         run_monitor(
-            namespace, tmp_path, "-i", ifname, "--format", "json", config={"MONITOR_SERVER": True}
+            namespace,
+            tmp_path,
+            "-i",
+            ifname,
+            "-t",
+            "0.1",
+            "--format",
+            "json",
+            config={"MONITOR_SERVER": True},
         ) as monitor,
     ):
         for number, size in enumerate(sizes):

@@ -169,7 +169,8 @@ class Monitor:
         return scrapes[0]
 
     def end(self, number: int = signal.SIGINT) -> Outcome:
-        """Send a signal and wait."""
+        """Let what was sent arrive, send a signal and wait."""
+        wait_until(_is_delivered, END_S, "empty receive queues")
         self.process.send_signal(number)
         return self.wait()
 
@@ -177,6 +178,14 @@ class Monitor:
         """Wait until it has ended by itself."""
         status = self.process.wait(END_S)
         return Outcome(status, self.stdout, self.stderr)
+
+
+def _is_delivered() -> bool:
+    """Tell whether the CPUs' queues of received frames are empty: a busy machine leaves them to
+    ksoftirqd, for after the sender's system call.
+    """
+    rows = Path("/proc/net/softnet_stat").read_text().splitlines()
+    return all(int(row.split()[10], 16) == 0 for row in rows)  # net/core/net-procfs.c: backlog
 
 
 def parse_samples(text: str) -> Samples:

@@ -268,11 +268,11 @@ def wait_until_running(veth: Veth) -> None:
     """Wait until the kernel has seen the carrier of both ends, until when it throws away what one
     sends.
     """
-    for end in veth:
-        show = f"-n {end.namespace.name} link show up dev {end.ifname}"
-        wait_until(
-            lambda show=show: "state UP" in ip(show), COMMAND_TIMEOUT_S, f"a carrier: {show}"
-        )
+
+    def is_running(end: Interface) -> bool:
+        return "state UP" in ip(f"-n {end.namespace.name} link show dev {end.ifname}")
+
+    wait_until(lambda: all(map(is_running, veth)), COMMAND_TIMEOUT_S, f"a carrier of {veth}")
 
 
 def _interface(namespace: Namespace, ifname: str) -> Interface:
