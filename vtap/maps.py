@@ -20,7 +20,7 @@ _SEQUENCE_SEEN = 1 << 32
 
 def require_reasons(maps: Any) -> None:
     """Refuse a program whose enum outcome is not that of samples.py."""
-    reasons = dict(maps["interfaces"].Leaf._type_._fields_)["unparsed"]._length_
+    reasons = dict(maps[b"interfaces"].Leaf._type_._fields_)["unparsed"]._length_
     if reasons != len(UNPARSED_REASONS):
         message = f"cannot use bpf/packet.h: it has {reasons} reasons, vtap/samples.py other ones"
         raise CompileError(message)
@@ -28,8 +28,8 @@ def require_reasons(maps: Any) -> None:
 
 def read_streams(maps: Any, layout: tuple[StreamKey, ...]) -> Mapping[StreamKey, StreamSample]:
     """Read every stream; layout names the stream of each slot."""
-    streams = maps["streams"]
-    orders = maps["orders"]
+    streams = maps[b"streams"]
+    orders = maps[b"orders"]
     return {
         key: StreamSample(_add_up(streams[slot]), _sequence_number(orders[slot].last_sequence))
         for slot, key in enumerate(layout)
@@ -38,7 +38,7 @@ def read_streams(maps: Any, layout: tuple[StreamKey, ...]) -> Mapping[StreamKey,
 
 def read_interface(maps: Any, slot: int, *, up: bool) -> InterfaceSample:
     """Read the counters of the interface of this slot; up is passed through."""
-    cpus = maps["interfaces"][slot]
+    cpus = maps[b"interfaces"][slot]
     return InterfaceSample(
         up,
         sum(cpu.unmatched for cpu in cpus),

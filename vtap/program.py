@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
-FUNCTION = "monitor"
+FUNCTION = b"monitor"
 
 _SOL_PACKET = 263
 _PACKET_ADD_MEMBERSHIP = 1
@@ -93,14 +93,14 @@ class Program:
             message = f"cannot attach to '{name}': no such interface"
             raise AttachError(message)
         try:
-            BPF.attach_raw_socket(self._function, name)
+            BPF.attach_raw_socket(self._function, name.encode())
             # BCC keeps one descriptor a function; another interface's would be lost.
             attached = socket.socket(fileno=self._function.sock)
             self._sockets[name] = (interface.ifindex, attached)
             if self._promiscuous:
                 _join_promiscuous(attached, interface.ifindex)
             if len(self.interfaces) > 1:
-                slots = self._bpf["interface_slots"]
+                slots = self._bpf[b"interface_slots"]
                 slots[slots.Key(interface.ifindex)] = slots.Leaf(slot)
         except Exception as error:
             # BCC raises nothing narrower.
@@ -116,7 +116,7 @@ class Program:
             return
         attached.close()
         if len(self.interfaces) > 1:
-            slots = self._bpf["interface_slots"]
+            slots = self._bpf[b"interface_slots"]
             with suppress(KeyError):
                 del slots[slots.Key(ifindex)]
 
@@ -173,10 +173,10 @@ def compile_program(source: str) -> Any:
     with _captured_stderr() as said:
         try:
             # A fresh list: BCC appends to the one it is given, or to its own default.
-            bpf = BPF(text=source, cflags=[])
+            bpf = BPF(text=source.encode(), cflags=[])
         except Exception as error:
             # BCC raises nothing narrower, and clang's reason is on standard error.
-            message = f"cannot compile bpf/monitor.c: {_explain(said(), 'error:')}"
+            message = f"cannot compile bpf/monitor.c: {_explain(said() or str(error), 'error:')}"
             raise CompileError(message) from error
     require_reasons(bpf)
     return bpf
@@ -193,7 +193,9 @@ def load_program(bpf: Any, program_type: int = BPF.SOCKET_FILTER) -> Any:
             return bpf.load_func(FUNCTION, program_type)
         except Exception as error:
             # BCC raises nothing narrower, and the verifier's reason is on standard error.
-            message = f"the kernel refused the program: {_explain(said(), str(error))}"
+            message = (
+                f"the kernel refused the program: {_explain(said() or str(error), str(error))}"
+            )
             raise LoadError(message) from error
 
 
