@@ -426,7 +426,7 @@ def test_a_rules_name_is_not_in_the_program() -> None:
 
 def test_random_documents_raise_nothing_but_config_errors() -> None:
     """3000 documents of known keys with odd values, and as many damaged texts."""
-    seeded = random.Random(20261122)  # noqa: S311 - repeatable, not secret
+    seeded = random.Random(20261122)
     keys = ["RULES", "DISPLAY", "PATTERN", "OFFSET", "SEQUENCE_THRESHOLD", "MONITOR_SERVER",
             "LOG_DATA", "name", "match", "Jitter", "", "\ud800", "\x00"]  # fmt: skip
     scalars = [None, True, -1, 2**70, 1e308, float("nan"), "", "0x1", "- - - - -", "! [", "\ud800",

@@ -132,7 +132,7 @@ def test_silence_is_a_measured_zero(name: str, value: Value) -> None:
 
 
 def gap_series() -> Iterator[tuple[str, list[int]]]:
-    seeded = random.Random(20261122)  # noqa: S311 - repeatable, not secret
+    seeded = random.Random(20261122)
     yield "equal", [1_000_000] * 1000
     yield "one nanosecond apart", [1_999_999_999, 2_000_000_000]
     yield "one and the longest", [0, 2_000_000_000]

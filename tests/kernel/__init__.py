@@ -1,0 +1,1 @@
+"""Tests of the program on crafted frames, without a network; root and BCC are needed."""
