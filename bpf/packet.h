@@ -37,6 +37,7 @@
 #define NEXT_HOST_IDENTITY 139
 #define NEXT_SHIM6 140
 
+#define HOP_BY_HOP_JUMBO_BYTES 8 /* hop-by-hop header with the jumbo option alone */
 #define IPV4_MORE_FRAGMENTS 0x2000 /* RFC 791 section 3.1 */
 #define IPV4_FRAGMENT_OFFSET 0x1fff /* the same; in units of 8 bytes */
 
@@ -79,6 +80,8 @@ struct packet {
 	__u32 payload_offset; /* bytes from the start of the skb */
 	__u32 payload_bytes; /* transport payload, from the IP length */
 	__u32 is_plain; /* neither options nor extensions: the head holds it as it stands */
+	__u32 segment_bytes; /* payload of each packet merged into the frame; 0: it is one packet */
+	__u32 added_bytes; /* of headers that the kernel put in and the wire never saw */
 };
 
 /*
@@ -161,7 +164,7 @@ static __always_inline enum outcome parse_ipv4(struct __sk_buff *skb, struct pac
 		return TRUNCATED;
 	if (first >> 28 != 4 || header_bytes < IPV4_HEADER_BYTES)
 		return MALFORMED;
-	if (!total_bytes && skb->gso_size) /* BIG TCP: more than 65535 bytes, merged */
+	if (!total_bytes && packet->segment_bytes) /* BIG TCP: more than 65535 bytes, merged */
 		total_bytes = skb->len - l3_offset;
 	if (total_bytes < header_bytes)
 		return MALFORMED;
@@ -249,8 +252,11 @@ static __always_inline enum outcome parse_ipv6(struct __sk_buff *skb, struct pac
 	}
 	packet->l4_offset = l3_offset + IPV6_HEADER_BYTES;
 	packet->l4_bytes = length >> 16;
-	if (!packet->l4_bytes && skb->gso_size) /* BIG TCP, as above */
+	if (!packet->l4_bytes && packet->segment_bytes) { /* BIG TCP, as above */
 		packet->l4_bytes = skb->len - packet->l4_offset;
+		if (next == NEXT_HOP_BY_HOP) /* the kernel's, for the length (RFC 2675) */
+			packet->added_bytes = HOP_BY_HOP_JUMBO_BYTES;
+	}
 	if (skb->len < packet->l4_offset + packet->l4_bytes)
 		return TRUNCATED;
 	packet->is_plain = !is_ipv6_extension(next);
@@ -287,6 +293,8 @@ static __always_inline enum outcome parse_packet(struct __sk_buff *skb, struct p
 	__u32 ethertype;
 	int tags;
 
+	/* Read only here: of reads in two branches LLVM makes one, which the verifier refuses. */
+	packet->segment_bytes = *(volatile __u32 *)&skb->gso_size;
 	if (load_head(skb, ETHERNET_HEADER_BYTES, head) < 0)
 		return TRUNCATED;
 	ethertype = bpf_ntohl(head[0]) & 0xffff;

@@ -14,6 +14,14 @@
 #define CHUNK_NEW_BYTES (CHUNK_BYTES - 3) /* the last 3 are searched again with the next chunk */
 #define MAX_SEARCH_BYTES 9216 /* a jumbo frame (9000 bytes) whole */
 
+/* Behind the payload of a merged frame's first packet stand those of the others. */
+static __always_inline __u32 first_payload_bytes(const struct packet *packet)
+{
+	if (packet->segment_bytes && packet->segment_bytes < packet->payload_bytes)
+		return packet->segment_bytes;
+	return packet->payload_bytes;
+}
+
 struct chunk {
 	__u8 bytes[CHUNK_BYTES + 8]; /* payload, and room for the last unaligned word */
 	__u32 payload_offset; /* bytes from the start of the skb */
@@ -113,7 +121,7 @@ static __always_inline __s32 find_pattern(struct __sk_buff *skb, const struct pa
 	__u32 start, word, bytes, found;
 
 	chunk->payload_offset = packet->payload_offset;
-	chunk->payload_bytes = packet->payload_bytes;
+	chunk->payload_bytes = first_payload_bytes(packet);
 	for (start = 0; start < MAX_SEARCH_BYTES; start += CHUNK_NEW_BYTES) {
 		bytes = load_chunk(skb, chunk, start);
 		if (!bytes)
@@ -164,13 +172,14 @@ static __always_inline int read_payload_sequence(struct __sk_buff *skb, const st
 						 const __u32 *head, struct chunk *chunk,
 						 __u32 *number)
 {
+	__u32 payload_bytes = first_payload_bytes(packet);
 	int is_in_head =
 		packet->family == 4 ? IS_IN_HEAD(HEAD_L4_OF_IPV4) : IS_IN_HEAD(HEAD_L4_OF_IPV6);
 
 	if (!is_in_head || !packet->is_plain)
-		return load_number(skb, packet->payload_offset, packet->payload_bytes,
-				   SEQUENCE_OFFSET, number);
-	if (packet->payload_bytes < SEQUENCE_OFFSET + sizeof(*number))
+		return load_number(skb, packet->payload_offset, payload_bytes, SEQUENCE_OFFSET,
+				   number);
+	if (payload_bytes < SEQUENCE_OFFSET + sizeof(*number))
 		return 0;
 	if (packet->family == 4)
 		*number = read_head(head, HEAD_BYTE(HEAD_L4_OF_IPV4) % HEAD_BYTES);

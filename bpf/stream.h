@@ -103,7 +103,7 @@ static __always_inline void count_sequence(struct stream *stream, struct order *
 static __always_inline __u32 count_segments(struct __sk_buff *skb, const struct packet *packet)
 {
 	__u32 segments = skb->gso_segs;
-	__u32 segment_bytes = skb->gso_size;
+	__u32 segment_bytes = packet->segment_bytes;
 
 	if (!segment_bytes)
 		return 1;
@@ -112,13 +112,16 @@ static __always_inline __u32 count_segments(struct __sk_buff *skb, const struct 
 	return segments ? segments : 1;
 }
 
-/* Bytes on the wire: each merged packet had its own headers; a stripped tag is not in len. */
+/*
+ * Bytes on the wire: each merged packet had its own headers; a stripped tag is not in len, a header
+ * that the kernel put in is.
+ */
 static __always_inline __u64 count_wire_bytes(struct __sk_buff *skb, const struct packet *packet,
 					      __u32 segments)
 {
-	__u32 tag_bytes = skb->vlan_present ? VLAN_TAG_BYTES : 0;
+	__u64 unseen_bytes = (skb->vlan_present ? VLAN_TAG_BYTES : 0ULL) - packet->added_bytes;
 
-	return skb->len + tag_bytes + (__u64)(segments - 1) * (packet->payload_offset + tag_bytes);
+	return skb->len + unseen_bytes + (segments - 1) * (packet->payload_offset + unseen_bytes);
 }
 
 #endif
