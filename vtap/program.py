@@ -58,7 +58,7 @@ class Program:
         self._bpf = compile_program(source)
         self._function = load_program(self._bpf)
         for name, entries in (rule_tables or {}).items():
-            fill_rule_table(self._bpf[name], entries)
+            fill_rule_table(self._bpf[name.encode()], entries)
         self._sockets: dict[str, tuple[int, socket.socket]] = {}
 
     def __enter__(self) -> Program:  # noqa: PYI034 - typing.Self is Python 3.11

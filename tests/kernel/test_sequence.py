@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.frames import ethernet, icmp, icmpv6, ipv4, ipv6, tcp, udp
+from tests.support.frames import (
+    Tag,
+    ethernet,
+    fragment_header,
+    hop_by_hop,
+    icmp,
+    icmpv6,
+    ipv4,
+    ipv6,
+    tcp,
+    udp,
+)
 from tests.support.kernel import ICMP, TCP, UDP, Kernel, make_config
 from vtap.config import Display
 
@@ -24,6 +35,25 @@ BUILD = {
     UDP: lambda number: ethernet(ipv4(udp(bytes(OFFSET) + pack(number)))),
     ICMP: lambda number: ethernet(ipv4(icmp(bytes(OFFSET) + pack(number)))),
 }
+NUMBER = 0x01020384
+NETWORKS = [
+    lambda payload: {
+        UDP: ethernet(ipv4(udp(payload))),
+        ICMP: ethernet(ipv4(icmp(payload))),
+    },
+    lambda payload: {
+        UDP: ethernet(ipv6(udp(payload))),
+        ICMP: ethernet(ipv6(icmpv6(payload)), tags=[Tag(7)]),
+    },
+    lambda payload: {
+        UDP: ethernet(ipv4(udp(payload)), tags=[Tag(7)]),
+        ICMP: ethernet(ipv4(icmp(payload), options=bytes(4))),
+    },
+    lambda payload: {
+        UDP: ethernet(ipv6(udp(payload), extensions=[hop_by_hop()])),
+        ICMP: ethernet(ipv6(icmpv6(payload), extensions=[fragment_header(more=True)])),
+    },
+]
 KINDS = ("reverse", "small", "big")
 
 
@@ -156,25 +186,31 @@ def test_protocols_are_independent(load: Load) -> None:
     ]
 
 
-@pytest.mark.parametrize("build", [udp, icmp])
-@pytest.mark.parametrize("offset", [0, 1, 2, 3, 4, 5, 7, 8, 63, 64, 1021, 1400, 3600])
-def test_offset(load: Load, build: object, offset: int) -> None:
+# Where the number stands in the first bytes, which were read already, it is taken from there: up to
+# OFFSET 28 in IPv4 and 8 in IPv6, without options.
+@pytest.mark.parametrize(
+    "offset", [*range(13), 26, 27, 28, 29, 30, 31, 32, 63, 64, 1021, 1400, 3500]
+)
+def test_offset(load: Load, offset: int) -> None:
     """The number stands OFFSET bytes into the payload; the payload may end with it, not within."""
     kernel = load(make_config(offset=offset))
-    protocol = UDP if build is udp else ICMP
-    payload = bytes([0xA5]) * offset + pack(0x01020304)
-    kernel.send(ethernet(ipv4(build(payload))))  # type: ignore[operator]
-
-    assert kernel.stream(protocol).sequence_number == 0x01020304
-    kernel.reset()
-    short = ethernet(ipv4(build(payload[:-1])))  # type: ignore[operator]
-    kernel.send(short, short + payload[-1:])  # the byte that is missing stands behind the IP length
-    assert kernel.stream(protocol).sequence_number is None
-    assert kernel.counters(protocol)["sequence_packets"] == 0
-    assert kernel.counters(protocol)["packets"] == 2
-    kernel.reset()
-    kernel.send(ethernet(ipv4(build(payload + b"more"))))  # type: ignore[operator]
-    assert kernel.stream(protocol).sequence_number == 0x01020304
+    payload = bytes([0xA5]) * offset + pack(NUMBER)
+    for build in NETWORKS:
+        for protocol, whole in build(payload).items():
+            kernel.reset()
+            kernel.send(whole)
+            assert kernel.stream(protocol).sequence_number == NUMBER
+        for protocol, longer in build(payload + b"more").items():
+            kernel.reset()
+            kernel.send(longer)
+            assert kernel.stream(protocol).sequence_number == NUMBER
+        for protocol, short in build(payload[:-1]).items():
+            kernel.reset()
+            # The byte that is missing stands behind the IP length, as padding.
+            kernel.send(short, short + payload[-1:] + bytes(60))
+            assert kernel.stream(protocol).sequence_number is None
+            counters = kernel.counters(protocol)
+            assert (counters["packets"], counters["sequence_packets"]) == (2, 0)
 
 
 def test_largest_offset(load: Load) -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from bcc import BPF
 
 from tests.support.bpf_syscall import run_program
-from vtap.codegen import generate_source
+from vtap.codegen import generate_source, make_rule_tables
 from vtap.config import Config, Display
 from vtap.maps import read_interface, read_streams
-from vtap.program import compile_program, load_program
+from vtap.program import compile_program, fill_rule_table, load_program
 from vtap.rules import ALL_RULES, Protocol, parse_rule
 from vtap.samples import InterfaceSample, StreamKey, StreamSample, layout_streams
 
@@ -59,6 +59,8 @@ class Kernel:
         self._layout = layout_streams(self._names, (ALL_RULES,))
         self._bpf = compile_program(source)
         self._prog_fd: int = load_program(self._bpf, BPF.SCHED_CLS).fd
+        for name, entries in make_rule_tables(config).items():
+            fill_rule_table(self._bpf[name.encode()], entries)
         self._maps = [b"streams", b"orders", b"interfaces"]
         self._maps += [b"datagram_ports"] if config.reads_ports() else []
         self.now_ns = START_NS
