@@ -12,6 +12,7 @@
 
 #define CHUNK_BYTES 1024
 #define CHUNK_NEW_BYTES (CHUNK_BYTES - 3) /* the last 3 are searched again with the next chunk */
+#define CHECK_BYTES 64 /* after so many the search looks whether the payload goes on */
 #define MAX_SEARCH_BYTES 9216 /* a jumbo frame (9000 bytes) whole */
 
 /* Behind the payload of a merged frame's first packet stand those of the others. */
@@ -97,6 +98,12 @@ static __always_inline __u32 load_chunk(struct __sk_buff *skb, struct chunk *chu
 	return bytes;
 }
 
+/* Asks the map each time: the verifier would walk on once for each payload length it knows of. */
+static __always_inline int is_searched(const struct chunk *chunk, __u32 position)
+{
+	return *(const volatile __u32 *)&chunk->payload_bytes <= position;
+}
+
 /* Position of the pattern, which starts in this word of the chunk. */
 static __always_inline __u32 find_in_word(const struct chunk *chunk, __u32 word)
 {
@@ -127,9 +134,12 @@ static __always_inline __s32 find_pattern(struct __sk_buff *skb, const struct pa
 		if (!bytes)
 			return -1;
 		/* One branch a word: more pile up jumps until the verifier gives up. */
-		for (word = 0; word < CHUNK_BYTES; word += 8)
+		for (word = 0; word < CHUNK_BYTES; word += 8) {
+			if (word && word % CHECK_BYTES == 0 && is_searched(chunk, start + word))
+				return -1;
 			if (has_zero_byte(differences(&chunk->bytes[word])))
 				goto found;
+		}
 	}
 	return -1;
 found:
