@@ -29,7 +29,8 @@ struct datagram {
 	__u32 saddr[4]; /* network byte order */
 	__u32 daddr[4]; /* network byte order */
 	__u32 id; /* as on the wire */
-	__u16 protocol; /* enum protocol */
+	__u8 family; /* 4 or 6 */
+	__u8 protocol; /* enum protocol */
 	__u16 interface_slot;
 };
 BPF_TABLE("lru_hash", struct datagram, __u32, datagram_ports, 4096);
@@ -81,6 +82,7 @@ static __always_inline void share_ports(struct packet *packet, __u32 interface_s
 	__builtin_memcpy(datagram.saddr, packet->saddr, sizeof(datagram.saddr));
 	__builtin_memcpy(datagram.daddr, packet->daddr, sizeof(datagram.daddr));
 	datagram.id = packet->fragment_id;
+	datagram.family = packet->family;
 	datagram.protocol = packet->protocol;
 	datagram.interface_slot = interface_slot;
 	if (!packet->fragment_offset) {
