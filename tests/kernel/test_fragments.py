@@ -145,6 +145,23 @@ def test_ports_are_never_invented(load: Load, before: list[bytes], fragment: byt
         assert kernel.interface().unmatched == unmatched_before + 1, rule
 
 
+@pytest.mark.parametrize("offset", [8 << bit for bit in range(13)])
+def test_every_bit_of_the_offset(load: Load, offset: int) -> None:
+    """Each of the 13 bits makes a later fragment, whether more follow or not."""
+    kernel = load(make_config("- - 0-65535 - -"))
+    for more in (False, True):
+        assert counted(kernel, later(offset=offset, more=more)) == (0, 1)
+        assert counted(kernel, later6(offset=offset, more=more)) == (0, 1)
+
+
+def test_flags_are_no_offset(load: Load) -> None:
+    """A whole packet with the "do not fragment" or the reserved flag has its ports."""
+    kernel = load(make_config(PORT_RULE))
+    whole = ethernet(ipv4(udp(bytes(20))))
+    for flags in (0x40, 0x80, 0xC0):
+        assert counted(kernel, whole[:20] + bytes([flags]) + whole[21:]) == (1, 0)
+
+
 def test_payload_is_not_ports(load: Load) -> None:
     """The bytes where ports would stand are payload in a later fragment."""
     content = (1001).to_bytes(2, "big") + (2002).to_bytes(2, "big") + bytes(28)

@@ -14,8 +14,8 @@ from bcc import BPF
 from tests.support.bpf_syscall import run_program
 from vtap.codegen import generate_source, make_rule_tables
 from vtap.config import Config, Display
-from vtap.maps import read_interface, read_streams
-from vtap.program import compile_program, fill_rule_table, load_program
+from vtap.maps import fill_rule_table, read_interface, read_streams
+from vtap.program import compile_program, load_program
 from vtap.rules import ALL_RULES, Protocol, parse_rule
 from vtap.samples import InterfaceSample, StreamKey, StreamSample, layout_streams
 
