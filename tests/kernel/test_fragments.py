@@ -115,6 +115,7 @@ def test_later_fragments_have_the_ports_of_the_first(load: Load, frames: list[by
         pytest.param(
             [first6()], later6(identification=1 << 16 | 1), id="IPv6 identification, high"
         ),
+        pytest.param([first6()], later6(identification=2), id="other IPv6 identification"),
         pytest.param([first()], later(6), id="other protocol"),
         pytest.param([first()], later(saddr="10.0.0.3"), id="other source"),
         pytest.param([first()], later(daddr="10.0.0.3"), id="other destination"),

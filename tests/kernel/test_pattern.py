@@ -165,6 +165,18 @@ def test_offset(load: Load, offset: int) -> None:
             )
 
 
+@pytest.mark.parametrize("pattern", [0xABCDEF00, 0xABCDFF00, 0xABFFFF00, 0xABCDEFFF])
+@pytest.mark.parametrize("begun", [1, 2, 3])
+@pytest.mark.parametrize("end", [1024, 1024 + 1021])
+def test_begun_at_the_end_of_a_chunk(load: Load, pattern: int, begun: int, end: int) -> None:
+    """What goes on otherwise in the next chunk is no pattern, whatever the memory behind holds."""
+    kernel = load(make_config(pattern=pattern, offset=OFFSET))
+    payload = bytes([1]) * (end - begun) + struct.pack("!I", pattern)[:begun] + bytes([2]) * 40
+
+    assert number_in(kernel, payload) is None
+    assert number_in(kernel, payload + marked(pattern)) == NUMBER
+
+
 @pytest.mark.usefixtures("one_cpu")
 @pytest.mark.parametrize("length", [4, 10, 11, 12, 13, 14, 15, 16, 500, 1018, 1019, 1020, 1021])
 def test_stale_bytes(load: Load, length: int) -> None:

@@ -269,3 +269,25 @@ def test_many_rules(load: Load, name: str) -> None:
         assert matches(kernel, frame) == outcomes[-1], facts
 
     assert {True, False} == set(outcomes)
+
+
+@pytest.mark.parametrize(
+    ("rule", "matching", "missing"),
+    [
+        ("10.0.0.{} - - - -", [v4("10.0.0.3")], [v4("10.0.0.9"), v6("a00:3::")]),
+        ("a00:{}::/32 - - - -", [v6("a00:3::9")], [v6("a00:9::9"), v4("10.0.0.3")]),
+        ("- - - {} -", [ports(dport=0)], [ports(dport=8), ports(0), ICMP4, ICMP6]),
+        ("- - {} - -", [ports(0)], [ports(8), ports(dport=0), ICMP4, ICMP6]),
+        ("- - {0} {0} -", [ports(0, 0), ports(7, 7)], [ports(0, 1), ports(8, 8), ICMP4, ICMP6]),
+        ("- - - {} TCP", [ports(0, 0, tcp)], [ports(0, 0), ports(0, 8, tcp), ICMP4]),
+        ("10.0.0.{} - - - ICMP", [ICMP4], [UDP4, TCP4, ICMP6]),
+    ],
+)
+def test_rules_in_a_table(
+    load: Load, rule: str, matching: list[bytes], missing: list[bytes]
+) -> None:
+    """A key says neither IP version nor protocol nor that there are ports: those are asked too."""
+    kernel = load(make_config(*(rule.format(number) for number in range(MIN_ENTRIES))))
+
+    assert [matches(kernel, frame) for frame in matching] == [True] * len(matching)
+    assert [matches(kernel, frame) for frame in missing] == [False] * len(missing)
