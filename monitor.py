@@ -1,36 +1,35 @@
 #!/usr/bin/python3
+# PYTHON_ARGCOMPLETE_OK
 """vTap's monitor: arguments -> configuration -> session -> exit status."""
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
-import traceback
+from typing import TYPE_CHECKING
 
-from vtap.errors import VtapError
-from vtap.options import parse_options
+from vtap.command import run_command
+from vtap.options import make_parser, parse_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the monitor and return its exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a session waits for it, Ctrl-C just ends
-    debug = "--debug" in arguments
-    try:
-        options = parse_options(arguments)
-        from vtap.monitor import run  # noqa: PLC0415 - a mistyped option needs no compiler
+    return run_command(_work, arguments)
 
-        return run(options)
-    except VtapError as error:
-        if debug:
-            traceback.print_exc()
-        print(error, file=sys.stderr)
-        return error.exit_status
-    except Exception as error:  # noqa: BLE001 - the last resort: one line for the user
-        where = "see above" if debug else "--debug shows where"
-        if debug:
-            traceback.print_exc()
-        print(f"unforeseen failure, {where}: {error!r}", file=sys.stderr)
-        return 1
+
+def _work(arguments: Sequence[str]) -> int:
+    if "_ARGCOMPLETE" in os.environ:
+        from vtap.completion import complete  # noqa: PLC0415 - only where a shell asks
+
+        complete(make_parser())
+    options = parse_options(arguments)
+    from vtap.enlist import Launch  # noqa: PLC0415 - a mistyped option needs no compiler
+    from vtap.monitor import run  # noqa: PLC0415
+
+    return run(options, Launch(tuple(arguments)))
 
 
 if __name__ == "__main__":

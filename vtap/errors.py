@@ -60,3 +60,15 @@ class InstanceError(VtapError):
     """Another program or instance stands in the way."""
 
     exit_status = 4
+
+
+class PortBusyError(InstanceError):
+    """The endpoint's port is taken."""
+
+    def __init__(self, address: str, port: int, owner: str | None = None) -> None:
+        """Take the owner in words, where it is known."""
+        by = f" by {owner}" if owner else ""
+        cure = "choose another with -server_port or --server-address"
+        super().__init__(
+            f"cannot serve metrics on {address} port {port}: address already in use{by}; {cure}"
+        )

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vtap.codegen import generate_source, make_rule_tables
 from vtap.config import Config, Display, load_config
+from vtap.enlist import Enlisted
 from vtap.errors import ConfigError, VtapError
 from vtap.interfaces import choose_interfaces
 from vtap.measurements import Block
@@ -21,36 +23,46 @@ from vtap.outputs.jsonlines import JsonLines
 from vtap.outputs.logfile import LogFiles
 from vtap.outputs.notices import Notices
 from vtap.privileges import drop_capabilities, require_capabilities
+from vtap.progress import progress
 from vtap.session import Output, Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vtap.enlist import Launch
     from vtap.measurements import Report
     from vtap.options import Options
+    from vtap.outputs.prometheus import Prometheus
+    from vtap.program import Program
     from vtap.samples import Sample
 
 
-def run(options: Options) -> int:
+def run(options: Options, launch: Launch) -> int:
     """Carry out what the options ask for; returns the exit status, raises VtapError."""
-    config = load_config(options.config)
-    _require_shown(options, config)
     if options.show_bpf:
+        config = _load(options)
         names = options.interfaces or choose_interfaces(())
         _print(generate_source(config, len(names), options.direction))
         return 0
-    require_capabilities(attach=not options.check, promiscuous=options.promiscuous)
-    interfaces = choose_interfaces(options.interfaces)
+    config, interfaces = prepare(options)
     source = generate_source(config, len(interfaces), options.direction)
     if options.check:
         _check(options, config, source, interfaces)
     else:
-        _measure(options, config, source, interfaces)
+        _measure(options, config, source, interfaces, launch)
     return 0
 
 
-def _require_shown(options: Options, config: Config) -> None:
-    """Refuse -test_... of what the configuration switches off."""
+def prepare(options: Options) -> tuple[Config, tuple[str, ...]]:
+    """Return configuration and interfaces of a run; VtapError says why it cannot be had."""
+    config = _load(options)
+    require_capabilities(attach=not options.check, promiscuous=options.promiscuous)
+    return config, choose_interfaces(options.interfaces)
+
+
+def _load(options: Options) -> Config:
+    """Return the configuration, which must not switch off what -test_... asks for."""
+    config = load_config(options.config)
     problems = [
         f"{options.config}: DISPLAY.{display.value}: is off, but {option} asks for it"
         for option, asked, display in (
@@ -61,10 +73,12 @@ def _require_shown(options: Options, config: Config) -> None:
     ]
     if problems:
         raise ConfigError(problems)
+    return config
 
 
 def _warn(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal may be gone: measuring goes on
+        print(message, file=sys.stderr, flush=True)
 
 
 def _print(text: str) -> None:
@@ -87,9 +101,7 @@ def _discard_output() -> None:
 
 
 def _check(options: Options, config: Config, source: str, interfaces: tuple[str, ...]) -> None:
-    from vtap.program import Program  # noqa: PLC0415 - see _measure
-
-    Program(source, interfaces, rule_tables=make_rule_tables(config)).close()
+    _compile(options, config, source, interfaces).close()
     text = f"{options.config}: good; the kernel accepts the program for {', '.join(interfaces)}\n"
     for number, rule in enumerate(config.rules):
         name = f" ({rule.name})" if rule.name else ""
@@ -99,57 +111,73 @@ def _check(options: Options, config: Config, source: str, interfaces: tuple[str,
     _print(text)
 
 
-def _measure(options: Options, config: Config, source: str, interfaces: tuple[str, ...]) -> None:
-    stop = _Signals()
-    outputs: list[Output] = []
-    server = None
-    if config.monitor_server:
-        from vtap.outputs.prometheus import Prometheus  # noqa: PLC0415 - only where it is on
+def _compile(options: Options, config: Config, source: str, interfaces: tuple[str, ...]) -> Program:
+    # It takes longest: what the user has to mend is known before LLVM is even loaded.
+    with progress(f"compiling the program for {', '.join(interfaces)}"):
+        from vtap.program import Program  # noqa: PLC0415
 
-        server = Prometheus(options.server_address, options.server_port)
-        outputs.append(server)
-    if config.log_data:
-        outputs.append(LogFiles(Path(options.log_dir), interfaces, _warn))
-    outputs.append(_Pipe(_make_console(options), stop))
-    outputs.append(Notices(_warn))
-    # Compiling takes longest: what the user has to mend is known before LLVM is even loaded.
-    from vtap.program import Program  # noqa: PLC0415
-
-    program = Program(
-        source,
-        interfaces,
-        rule_tables=make_rule_tables(config),
-        promiscuous=options.promiscuous,
-    )
-    with program:
-        session = Session(
-            program,
-            outputs,
-            config,
-            interval_s=options.interval_s,
-            jitter_interval_s=options.jitter_interval_s,
-            duration_s=options.duration_s,
+        return Program(
+            source,
+            interfaces,
+            rule_tables=make_rule_tables(config),
+            promiscuous=options.promiscuous,
         )
-        drop_capabilities(promiscuous=options.promiscuous)
-        if server is not None:
-            server.serve()
-        served = f", metrics at {server.url}" if server else ""
-        ends = "" if options.duration_s is None else f" or {options.duration_s:g} seconds"
-        _warn(f"measuring on {', '.join(interfaces)}{served}; Ctrl-C{ends} ends")
-        session.run(stop)
-        session.close()
+
+
+def _measure(
+    options: Options, config: Config, source: str, interfaces: tuple[str, ...], launch: Launch
+) -> None:
+    stop = _Signals()
+    enlisted = Enlisted(options, interfaces, launch, _warn, serve=config.monitor_server)
+    try:
+        outputs: list[Output] = [enlisted.server] if enlisted.server else []
+        if config.log_data:
+            outputs.append(LogFiles(Path(options.log_dir), interfaces, _warn))
+        if launch.detach is None:
+            outputs.append(_Pipe(_make_console(options), stop))
+        outputs.append(Notices(_warn))
+        with _compile(options, config, source, interfaces) as program:
+            session = Session(
+                program,
+                outputs,
+                config,
+                interval_s=options.interval_s,
+                jitter_interval_s=options.jitter_interval_s,
+                duration_s=options.duration_s,
+            )
+            drop_capabilities(promiscuous=options.promiscuous)
+            if enlisted.server is not None:
+                enlisted.server.serve()
+            if not stop.wait(0):
+                enlisted.announce()
+                _warn(_describe(options, interfaces, enlisted.server, launch))
+            session.run(stop)
+            session.close()
+    finally:
+        enlisted.close()
+
+
+def _describe(
+    options: Options, interfaces: tuple[str, ...], server: Prometheus | None, launch: Launch
+) -> str:
+    served = f", metrics at {server.url}" if server else ""
+    how = "Ctrl-C" if launch.detach is None else f"controller.py stop {os.getpid()}"
+    after = "" if options.duration_s is None else f" or {options.duration_s:g} seconds"
+    return f"measuring on {', '.join(interfaces)}{served}; {how}{after} ends"
 
 
 class _Signals:
-    """SIGINT and SIGTERM, held back until waited for: nothing is ever interrupted half way.
+    """SIGINT, SIGTERM and the terminal's SIGHUP, held back until waited for.
 
-    A second one, while the run ends, therefore does nothing; and no handler can meet a lock held.
+    Nothing is ever interrupted half way. A second one, while the run ends, therefore does nothing;
+    and no handler can meet a lock held. Under nohup a SIGHUP does nothing, too.
     """
 
-    _NUMBERS = (signal.SIGINT, signal.SIGTERM)
-
     def __init__(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._NUMBERS)  # of later threads too
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self._numbers = numbers[:-1] if nohup else numbers
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)  # of later threads too
         self._stopped = False
 
     def set(self) -> None:
@@ -157,7 +185,7 @@ class _Signals:
 
     def wait(self, timeout: float) -> bool:
         if not self._stopped:
-            self._stopped = signal.sigtimedwait(self._NUMBERS, timeout) is not None
+            self._stopped = signal.sigtimedwait(self._numbers, timeout) is not None
         return self._stopped
 
 

@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 MIN_INTERVAL_S = 0.01
 MAX_INTERVAL_S = 86400.0
 MAX_PORT = 65535
+DEFAULT_PORT = 8080
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for; times in seconds."""
+    """What the command line asks for; times in seconds, no server_port: the first free one."""
 
     interfaces: tuple[str, ...]
     interval_s: float
     jitter_interval_s: float
-    server_port: int
+    server_port: int | None
     server_address: str
     config: str
     bits: bool
@@ -44,10 +45,20 @@ class Options:
     debug: bool
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Raises ConfigError instead of exiting, with a cure for a mistyped option."""
 
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Complain here, so that a subcommand's unknown option is cured with its own options."""
+        values, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return values, unknown
+
     def error(self, message: str) -> NoReturn:
+        """Raise instead of exiting."""
         unknown = re.match(r"unrecognized arguments: (\S+)", message)
         if unknown:
             message = self._explain_unknown(unknown.group(1))
@@ -55,7 +66,8 @@ class _Parser(argparse.ArgumentParser):
 
     def _explain_unknown(self, word: str) -> str:
         if not word.startswith("-"):
-            return f"unexpected argument '{word}', interfaces follow -i"
+            cure = ", interfaces follow -i" if "-i" in self._option_string_actions else ""
+            return f"unexpected argument '{word}'{cure}"
         option = word.split("=")[0]
         close = difflib.get_close_matches(option, self._option_string_actions, 1)
         return f"unknown option {option}" + (f", did you mean {close[0]}?" if close else "")
@@ -109,16 +121,24 @@ def _address(text: str) -> str:
         raise argparse.ArgumentTypeError(message) from None
 
 
-def make_parser(program: str) -> argparse.ArgumentParser:
+def make_parser(program: str = "monitor.py") -> Parser:
     """Return the parser; program is the name that its messages start with."""
-    parser = _Parser(
+    parser = Parser(
         prog=program,
         description="Measure throughput, goodput, jitter and sequence errors in the kernel.",
         epilog="exit status: 0 done, 2 bad option or configuration, 3 cannot compile, load or "
         "attach, 4 port busy, 1 anything else",
         allow_abbrev=False,
     )
+    add_options(parser)
+    parser.add_argument("--version", action="version", version=f"vTap {vtap.__version__}")
+    return parser
+
+
+def add_options(parser: Parser, *, default_port: int | None = DEFAULT_PORT) -> None:
+    """Give a parser the options of a monitor; without default_port the first free one is taken."""
     add = parser.add_argument
+    port = f"the first free one from {DEFAULT_PORT}" if default_port is None else f"{default_port}"
     add(
         "-i", "--interface", dest="interfaces", metavar="IFACE", nargs="+", type=_interfaces,
         action="append", default=[],
@@ -134,7 +154,8 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     )  # fmt: skip
     add(
         "-server_port", "--server-port", dest="server_port", metavar="PORT", type=_port,
-        default=8080, help="port of the Prometheus endpoint, 0: any that is free (default: 8080)",
+        default=default_port,
+        help=f"port of the Prometheus endpoint, 0: any that is free (default: {port})",
     )  # fmt: skip
     add(
         "--server-address", metavar="ADDRESS", type=_address, default="127.0.0.1",
@@ -176,13 +197,15 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     add("--check", action="store_true", help="validate, compile, load, and leave")
     add("--show-bpf", action="store_true", help="print the C as it is compiled, and leave")
     add("--debug", action="store_true", help="show a traceback when something unforeseen fails")
-    add("--version", action="version", version=f"vTap {vtap.__version__}")
-    return parser
 
 
 def parse_options(arguments: Sequence[str], program: str = "monitor.py") -> Options:
     """Read the command line; ConfigError says what is wrong with it."""
-    values = vars(make_parser(program).parse_args(arguments))
+    return make_options(vars(make_parser(program).parse_args(arguments)), program)
+
+
+def make_options(values: dict[str, Any], program: str) -> Options:
+    """Return the options that a parser read; program is the name that messages start with."""
     names = [name for words in values.pop("interfaces") for word in words for name in word]
     if values["format"] == "json" and (values["test_throughput"] or values["test_jitter"]):
         raise ConfigError([f"{program}: -test_throughput and -test_jitter print text, not JSON"])

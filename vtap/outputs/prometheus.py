@@ -5,6 +5,7 @@ One scrape is one consistent sample: it is made of what one emit() left behind, 
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from socketserver import TCPServer, ThreadingMixIn
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 import vtap
-from vtap.errors import InstanceError
+from vtap.errors import InstanceError, PortBusyError
 from vtap.measurements import MEASUREMENTS, Measurement, Report, Value, hold_values
 
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ def _bind(address: str, port: int, registry: CollectorRegistry) -> WSGIServer:
             address, port, make_wsgi_app(registry), server_class, handler_class=_QuietHandler
         )
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortBusyError(address, port) from None
         reason = (error.strerror or str(error)).lower()
         cure = "choose another with -server_port or --server-address"
         message = f"cannot serve metrics on {address} port {port}: {reason}; {cure}"

@@ -1,0 +1,32 @@
+"""What both scripts do around their work: say what failed on standard error, and exit with it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, Callable
+
+from vtap.errors import VtapError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def run_command(work: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Do the work with the arguments; returns the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a session waits for it, Ctrl-C just ends
+    debug = "--debug" in arguments
+    try:
+        return work(arguments)
+    except VtapError as error:
+        if debug:
+            traceback.print_exc()
+        print(error, file=sys.stderr)
+        return error.exit_status
+    except Exception as error:  # noqa: BLE001 - the last resort: one line for the user
+        where = "see above" if debug else "--debug shows where"
+        if debug:
+            traceback.print_exc()
+        print(f"unforeseen failure, {where}: {error!r}", file=sys.stderr)
+        return 1
