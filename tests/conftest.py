@@ -86,6 +86,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have monitors that tests start record themselves apart from those of this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VTAP_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """Provide a silent namespace, named after the test."""
