@@ -25,8 +25,8 @@ def _give_completers(parser: argparse.ArgumentParser) -> None:
         "interfaces": _complete_interface,
         "numbers": _complete_number,
         "number": _complete_number,
-        "config": argcomplete.FilesCompleter(("json",)),
-        "log_dir": argcomplete.DirectoriesCompleter(),
+        "config": argcomplete.completers.FilesCompleter(("json",)),
+        "log_dir": argcomplete.completers.DirectoriesCompleter(),
     }
     for action in parser._actions:  # noqa: SLF001 - argparse shows them in no other way
         if action.dest in completers:

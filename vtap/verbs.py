@@ -17,7 +17,9 @@ def make_parser() -> Parser:
         prog="controller.py",
         description="Start, stop and watch instances of the monitor.",
         epilog="exit status: 0 done, 2 bad option or configuration, 3 cannot compile, load, attach "
-        "or signal, 4 port busy or no such instance, 1 anything else",
+        "or signal, 4 port busy or no such instance, 1 anything else. "
+        "environment: VTAP_STATE_DIR names the folder of records, else /run/vtap for root and "
+        "$XDG_RUNTIME_DIR/vtap for others",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"vTap {vtap.__version__}")
