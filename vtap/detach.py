@@ -35,6 +35,12 @@ class Child:
 
         Raises VtapError if it neither measures nor ends within the bound, or ends without a word.
         """
+        try:
+            return self._wait(bound_s)
+        finally:
+            os.close(self._reading)
+
+    def _wait(self, bound_s: float) -> Record | int:
         deadline_s = time.monotonic() + bound_s
         text = b""
         while not text.endswith(b"\n}\n"):

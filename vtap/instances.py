@@ -189,6 +189,8 @@ class Registration:
         """Remove the record; the folder's lock is held. Raises OSError."""
         self._instances._own = None  # noqa: SLF001 - the two are one
         self._path.unlink(missing_ok=True)
+        if self._file:
+            self._file.close()
 
 
 def _render_target(record: Record) -> dict[str, Any] | None:
