@@ -1,5 +1,4 @@
-#!/usr/bin/python3
-"""Writes docs/man from the parsers: the same text whatever version of Python formats the help."""
+"""Parsers -> man pages in docs/man: the same text whatever version of Python formats the help."""
 
 from __future__ import annotations
 
@@ -8,24 +7,27 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-import vtap  # noqa: E402 - found by the line above
-from vtap import options, verbs  # noqa: E402
+import vtap
+from vtap import options, verbs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-FOLDER = ROOT / "docs" / "man"
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "man"
 SECTION = 8
 
 
-def main() -> None:
-    """Write a page for each script."""
+def main(arguments: list[str]) -> int:
+    """Write a page for each script; with --check only name what would change, and return 1."""
+    changed = [(FOLDER / name, text) for name, text in render_all().items()]
+    changed = [pair for pair in changed if not pair[0].exists() or pair[0].read_text() != pair[1]]
+    if arguments == ["--check"]:
+        sys.stdout.writelines(f"{path} is not what the options say\n" for path, _ in changed)
+        return int(bool(changed))
     FOLDER.mkdir(exist_ok=True)
-    for name, text in render_all().items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
+    for path, text in changed:
+        path.write_text(text, encoding="utf-8")
+    return 0
 
 
 def render_all() -> dict[str, str]:
@@ -42,7 +44,7 @@ def render_all() -> dict[str, str]:
 
 def _render_page(parser: argparse.ArgumentParser, other: str) -> Iterator[str]:
     description = parser.description or ""
-    yield r".\" Written by script/man.py from the options."
+    yield r".\" Written by script/docs from the options."
     yield f'.TH {_escape(parser.prog.upper())} {SECTION} "" "vTap {vtap.__version__}" "vTap"'
     yield ".ad l"
     yield from (".SH NAME", rf"{parser.prog} \- {description[0].lower()}{description[1:-1]}")
@@ -111,4 +113,4 @@ def _escape(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -27,17 +27,20 @@ LAYERS = (
         "docker.*",
         "appliance.*",
     ),
-    ("vtap.monitor", "vtap.controller*"),
+    ("vtap.controller", "vtap.completion"),
+    ("vtap.monitor", "vtap.detach", "vtap.status", "vtap.stopping"),
+    ("vtap.enlist",),
+    ("vtap.endpoint", "vtap.verbs"),
     ("vtap.options", "vtap.session", "vtap.instances"),
     ("vtap.outputs", "vtap.outputs.*"),
     ("vtap.codegen", "vtap.program", "vtap.measurements"),
     ("vtap.config", "vtap.maps", "vtap.shapes"),
     ("vtap.samples", "vtap.interfaces", "vtap.privileges"),
-    ("vtap.rules",),
+    ("vtap.rules", "vtap.records", "vtap.command", "vtap.progress"),
     ("vtap.errors",),
     ("vtap",),
 )
-MAY_IMPORT_THEIR_LIKE = ("script.*", "bench.*", "grafana.*", "vtap.controller*")
+MAY_IMPORT_THEIR_LIKE = ("script.*", "bench.*", "grafana.*")
 OURS = ("monitor", "controller", "vtap", "script", "bench", "grafana", "docker", "appliance")
 
 C_TEXT = re.compile(r"#\s*(define|include|ifdef|line\s)|__always_inline|packet->|bpf_\w+\(|__u32\b")
@@ -222,8 +225,8 @@ def test_an_import_that_runs_back_is_caught(
         ("vtap.config", "from vtap.rules import Rule"),
         ("vtap.outputs.console", "from ..measurements import Report"),
         ("vtap.controller", "from vtap.instances import Record"),
-        ("controller", "from vtap.controller_options import parse_options"),
-        ("vtap.controller", "from vtap.controller_options import parse_options"),
+        ("controller", "from vtap.verbs import make_parser"),
+        ("vtap.controller", "from vtap.monitor import prepare"),
         ("vtap.errors", "import vtap"),
         ("vtap.errors", "import vtapx, configs"),
         ("bench.run", "from bench.load import load"),

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import runpy
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from script.man import render_all
 from vtap import options
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES: dict[str, str] = runpy.run_path(str(ROOT / "script" / "man.py"))["render_all"]()
+PAGES = render_all()
 
 
 def test_there_is_a_page_for_each_script() -> None:
@@ -23,7 +23,7 @@ def test_there_is_a_page_for_each_script() -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_writing_it_again_changes_nothing(name: str) -> None:
-    """Whatever Python formats the help; script/man.py writes the pages."""
+    """Whatever Python formats the help; script/docs writes the pages."""
     assert PAGES[name] == (ROOT / "docs" / "man" / name).read_text(encoding="utf-8")
 
 

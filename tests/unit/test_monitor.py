@@ -224,7 +224,7 @@ def test_what_nobody_foresaw_ends_with_1(
 ) -> None:
     """One line; a traceback only under --debug."""
 
-    def fail(_options: object) -> int:
+    def fail(*_: object) -> int:
         message = "oops"
         raise RuntimeError(message)
 
@@ -260,22 +260,24 @@ def before_compiling(monkeypatch: pytest.MonkeyPatch, sigint: None) -> Iterator[
     monkeypatch.setattr(vtap.monitor, "require_capabilities", lambda **_: None)
     monkeypatch.setattr(vtap.monitor, "choose_interfaces", lambda names: names)
     monkeypatch.setitem(sys.modules, "vtap.program", None)  # compiling would be an ImportError
-    kept = signal.getsignal(signal.SIGTERM)
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield
-    signal.signal(signal.SIGTERM, kept)
+    for number, handler in kept.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("before_compiling")
 def test_a_port_that_is_taken_ends_with_4(capsys: pytest.CaptureFixture[str]) -> None:
-    """Known before anything is compiled."""
+    """Known before anything is compiled, and by whom."""
+    name = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         words = ["-conf", str(ROOT / "config.json"), "-i", "x", "-server_port", str(port)]
 
         assert monitor.main(words) == 4
     assert capsys.readouterr().err == (
-        f"cannot serve metrics on 127.0.0.1 port {port}: address already in use; "
-        "choose another with -server_port or --server-address\n"
+        f"cannot serve metrics on 127.0.0.1 port {port}: address already in use "
+        f"by {name} (pid {os.getpid()}); choose another with -server_port or --server-address\n"
     )
 
 
