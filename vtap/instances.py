@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 SYSTEM_FOLDER = Path("/run/vtap")
 FOLDER_VARIABLE = "VTAP_STATE_DIR"
+LOCK_BOUND_S = 10
+LOCK_POLL_S = 0.01
 KEPT_LOGS = 20
 """Logs of ended instances are kept for a look at why, but not for ever: /run is memory."""
 
@@ -98,10 +101,23 @@ class Instances:
                 raise PermissionError(0, "it belongs to another user")
             descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._wait_for(descriptor)
             yield
         finally:
             os.close(descriptor)
+
+    def _wait_for(self, descriptor: int) -> None:
+        """Take the lock; it is held for milliseconds, unless its holder is stopped or hangs."""
+        deadline_s = time.monotonic() + LOCK_BOUND_S
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    path = self.root / "lock"
+                    message = f"cannot lock {path}: another process has had it for {LOCK_BOUND_S} s"
+                    raise VtapError(f"{message}; fuser {path} names it") from None
+            time.sleep(LOCK_POLL_S)
 
     def update_targets(self) -> None:
         """Replace Prometheus' list at once (its file_sd_config); the lock is held."""

@@ -69,12 +69,15 @@ class Look(NamedTuple):
 
 
 def look_at(path: Path) -> Look | None:
-    """Look at a record; None where it has gone or may not be read."""
+    """Look at a record; None where it has gone, may not be read, or cannot be judged from here."""
     try:
         while True:
             with path.open("rb") as file:
                 text = file.read()
-                lives = str(_lock_holder(file)) == path.stem
+                holder = _lock_holder(file)
+                if holder is None:
+                    return None
+                lives = str(holder) == path.stem
                 # What was replaced meanwhile is not locked any more, its successor is.
                 if lives or os.fstat(file.fileno()).st_ino == path.stat().st_ino:
                     return Look(path, text, lives)
@@ -82,11 +85,16 @@ def look_at(path: Path) -> Look | None:
         return None
 
 
-def _lock_holder(file: IO[bytes]) -> int:
-    """Return the pid of the process that has the file locked, 0 if none; takes no lock itself."""
+def _lock_holder(file: IO[bytes]) -> int | None:
+    """Return the pid of the process that has the file locked, 0 if none; takes no lock itself.
+
+    None: a process has it that this one cannot see, since it is of another pid namespace.
+    """
     asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
-    return 0 if kind == fcntl.F_UNLCK else int(pid)
+    if kind == fcntl.F_UNLCK:
+        return 0
+    return int(pid) or None
 
 
 def parse_record(text: bytes) -> Record | None:

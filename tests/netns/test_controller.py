@@ -327,6 +327,19 @@ def test_a_reused_pid_is_never_signalled(
     assert controller.records() == []
 
 
+def test_what_cannot_be_judged_is_left_alone(controller: Controller) -> None:
+    """A container with the folder mounted sees no process of the host, and removes no record."""
+    pid = controller.start()["pid"]
+    container = ["unshare", "--pid", "--fork", "--mount-proc"]
+
+    inside = controller.namespace.run([*container, *controller.command("status")])
+    stop = controller.namespace.run([*container, *controller.command("stop", "8080")], check=False)
+
+    assert (inside.stdout, inside.stderr) == ("no instance is running\n", "")
+    assert stop.returncode == 4
+    assert [one["pid"] for one in controller.status()] == [pid]
+
+
 def test_states_are_those_of_now(controller: Controller) -> None:
     """A stopped process is unreachable, one without an interface has failed, and back again."""
     pid = controller.start("-t", "0.1")["pid"]
@@ -466,6 +479,22 @@ def test_restart_keeps_options_port_and_folder(controller: Controller, tmp_path:
         k: v for k, v in before.items() if k not in changed
     }
     assert controller.targets()["127.0.0.1:8081"]["pid"] == str(after["pid"])
+
+
+def test_restart_takes_a_monitor_from_its_terminal(controller: Controller) -> None:
+    """It goes on detached, with a log."""
+    words = ["-i", controller.ifname, "-conf", str(controller.config), "-server_port", "8090"]
+    process = controller.popen_command(controller.command(*words, script="monitor.py"))
+    wait_until(lambda: [one["state"] for one in controller.status()] == ["measuring"], BOUND_S, "")
+
+    done = controller.run("restart", str(process.pid))
+
+    process.communicate(timeout=BOUND_S)
+    (status,) = controller.status()
+    assert (done.returncode, process.returncode) == (0, 0)
+    assert (status["port"], status["state"]) == (8090, "measuring")
+    assert status["pid"] != process.pid
+    assert status["log"] == str(controller.state / "logs" / f"{status['pid']}.log")
 
 
 def test_restart_stops_nothing_that_could_not_start_again(controller: Controller) -> None:

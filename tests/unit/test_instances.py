@@ -266,6 +266,26 @@ def test_a_folder_of_another_user_is_refused(
         instances.locked().__enter__()
 
 
+def test_a_lock_that_is_not_given_back_is_not_waited_for_for_ever(
+    instances: Instances, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder may have been stopped; the message says how it is found."""
+    monkeypatch.setattr(module, "LOCK_BOUND_S", 0.1)
+    path = instances.root / "lock"
+    with (
+        instances.locked(),
+        pytest.raises(VtapError) as raised,
+        Instances(instances.root).locked(),
+    ):
+        pytest.fail("locked twice")
+
+    assert str(raised.value) == (
+        f"cannot lock {path}: another process has had it for 0.1 s; fuser {path} names it"
+    )
+    with Instances(instances.root).locked():
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_logs_are_kept_but_not_for_ever(
     instances: Instances, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
