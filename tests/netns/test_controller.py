@@ -300,10 +300,11 @@ def test_the_next_start_cleans_up_too(controller: Controller) -> None:
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: not is_alive(killed), BOUND_S, "its end")
 
-    pid = controller.start()["pid"]
+    done = controller.namespace.run(controller.start_command("--detached"))
 
-    assert [record["pid"] for record in controller.records()] == [pid]
-    assert [labels["pid"] for labels in controller.targets().values()] == [str(pid)]
+    pid = done.stdout.split()[1]
+    assert [str(record["pid"]) for record in controller.records()] == [pid]
+    assert [labels["pid"] for labels in controller.targets().values()] == [pid]
 
 
 def test_a_reused_pid_is_never_signalled(

@@ -102,6 +102,7 @@ def test_a_detached_instance_outlives_its_terminal(
     assert str(Path(f"/proc/{after['pid']}/fd/0").readlink()) == os.devnull
     for descriptor in (1, 2):
         assert str(Path(f"/proc/{after['pid']}/fd/{descriptor}").readlink()) == after["log"]
+    assert str(Path(f"/proc/{after['pid']}/cwd").readlink()) == "/"
     assert os.getsid(after["pid"]) == after["pid"]
     controller.run("stop")
     log = controller.run("logs", str(after["pid"])).stdout

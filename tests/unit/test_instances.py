@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -46,6 +45,15 @@ for line in sys.stdin:
         registration.write(replace(parse_record(record), pid=os.getpid(), port=int(line)))
     print(flush=True)
 registration.close()
+"""
+
+
+LOCKER = """
+import fcntl, sys
+with open(sys.argv[1], "r+") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print(flush=True)
+    sys.stdin.read()
 """
 
 
@@ -187,20 +195,29 @@ def test_a_record_of_another_process_s_pid_is_a_leftover(
 ) -> None:
     """Unlocked, and locked by another process than it names: the kernel says who has it."""
     process = start(make_record())
-    with subprocess.Popen(["sleep", "1000"]) as sleeper:
+    with subprocess.Popen(["sleep", "1000"]) as sleeper, contextlib.ExitStack() as ending:
+        ending.callback(sleeper.kill)
         forged = instances.root / "instances" / f"{sleeper.pid}.json"
         forged.write_text(render_record(make_record(sleeper.pid)))
         found = Found(make_record(sleeper.pid), instances)
         with contextlib.ExitStack() as stack:
             if locked:
-                file = stack.enter_context(forged.open("r+"))
-                fcntl.lockf(file, fcntl.LOCK_EX)
+                locker = stack.enter_context(
+                    subprocess.Popen(
+                        [sys.executable, "-c", LOCKER, str(forged)],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                    )
+                )
+                assert locker.stdout
+                assert locker.stdout.readline() == b"\n"
 
             assert [one.pid for one in instances.find_running()] == [process.pid]
             assert list(stop_instances([found])) == [f"stopped instance {sleeper.pid} (port 8080)"]
+            if locked:
+                locker.communicate()
         assert sleeper.poll() is None
         assert instances.clean() == [sleeper.pid]
-        sleeper.kill()
     assert [one.pid for one in instances.find_running()] == [process.pid]
 
 
