@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -46,6 +49,15 @@ COUNTERS = {
     "vtap_bytes_total": "bytes_total",
     "vtap_payload_bytes_total": "payload_bytes_total",
     "vtap_sequence_packets_total": "sequence.packets",
+}
+# The client library's own, of the process.
+PROCESS = {
+    "process_start_time_seconds",
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    "process_virtual_memory_bytes",
+    "process_open_fds",
+    "process_max_fds",
 }
 VALUES: dict[str, Value | None] = {
     **{name: number + 0.5 for number, name in enumerate(GAUGES.values())},
@@ -106,10 +118,21 @@ def emit(server: Prometheus, values: Mapping[str, Value | None] | None = None, *
 
 
 def test_before_the_first_sample_there_is_only_the_version(server: Prometheus) -> None:
-    """No series starts with a made-up zero."""
-    assert scrape(server).samples == {
-        ("vtap_build_info", frozenset({("version", vtap.__version__)})): 1.0
-    }
+    """No series of vTap's starts with a made-up zero."""
+    seen = scrape(server)
+
+    assert seen.names() == {"vtap_build_info", *PROCESS}
+    assert seen.value("vtap_build_info", version=vtap.__version__) == 1.0
+
+
+def test_the_start_is_that_of_the_process(server: Prometheus) -> None:
+    """What the dashboards mark as an instance's start, in seconds since the epoch."""
+    ticks = int(Path("/proc/self/stat").read_text().rsplit(") ", 1)[1].split()[19])
+    boot_s = int(re.findall(r"btime (\d+)", Path("/proc/stat").read_text())[0])
+
+    assert scrape(server).value("process_start_time_seconds") == pytest.approx(
+        boot_s + ticks / os.sysconf("SC_CLK_TCK"), abs=0.01
+    )
 
 
 @pytest.mark.parametrize(("metric", "name"), [*GAUGES.items(), *COUNTERS.items()])
@@ -141,7 +164,7 @@ def test_no_series_is_there_that_is_not_documented(server: Prometheus) -> None:
         *GAUGES, *COUNTERS, "vtap_sequence_errors_total", "vtap_build_info", "vtap_interface_up",
         "vtap_unmatched_packets_total", "vtap_unparsed_packets_total",
         "vtap_merged_packets_total", "vtap_sample_timestamp_seconds",
-        "vtap_program_run_seconds_total", "vtap_program_runs_total",
+        "vtap_program_run_seconds_total", "vtap_program_runs_total", *PROCESS,
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 import vtap
@@ -47,6 +47,7 @@ class Prometheus:
         self._latest: Latest | None = None
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)  # type: ignore[arg-type]
+        ProcessCollector(registry=registry)  # when it started, what it costs
         self._server = _bind(address, port, registry)
         self.address = address
         self.port: int = self._server.server_port
