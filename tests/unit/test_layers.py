@@ -23,6 +23,7 @@ LAYERS = (
         "script.*",
         "bench",
         "bench.*",
+        "grafana",
         "grafana.*",
         "docker.*",
         "appliance.*",
