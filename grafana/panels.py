@@ -139,7 +139,7 @@ def states(look: Look, queries: Sequence[Query]) -> statetimeline.Panel:
             )
         ]
     )
-    panel.show_value(common.VisibilityMode.NEVER)
+    panel.show_value(common.VisibilityMode.NEVER).line_width(0).fill_opacity(70)
     for query in queries:
         panel.with_target(_target(query).range())
     _dress(panel, look)

@@ -1,0 +1,1 @@
+"""Acceptance: vTap beside the tools that users know."""
