@@ -24,10 +24,13 @@ import pytest
 from tests.support.engine import Engine
 from tests.support.netns import Interface, Namespace, veth_pair
 from tests.support.prometheus import query
+from tests.support.tools import require_tools
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+require_tools("dockerd", "docker", "debootstrap", "nsenter", "ss")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCKER = REPOSITORY / "docker"

@@ -16,10 +16,13 @@ import pytest
 
 from tests.support.netns import Namespace, veth_pair
 from tests.support.prometheus import Prometheus, Series, fetch, query
+from tests.support.tools import require_tools
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+require_tools("prometheus", "victoria-metrics")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STORE = "http://127.0.0.1:8428"

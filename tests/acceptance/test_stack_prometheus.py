@@ -21,11 +21,14 @@ import pytest
 
 from tests.support.netns import Interface, Namespace, interface_statistics, ip, veth_pair
 from tests.support.prometheus import DOCKER, Prometheus, fetch
+from tests.support.tools import require_tools
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+require_tools("prometheus", "promtool", "amtool")
 
 REPOSITORY = DOCKER.parent
 BOARDS: dict[str, dict[str, Any]] = {
