@@ -37,7 +37,7 @@ DOCKER = REPOSITORY / "docker"
 STAND_INS = Path(__file__).resolve().parent / "stand_ins"
 PROMETHEUS = "http://127.0.0.1:9090"
 HEALTHY_TIMEOUT_S = 90
-SEEN_TIMEOUT_S = 30
+SEEN_TIMEOUT_S = 60  # as in test_stack_prometheus.py
 
 CAPABILITIES = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21, "PERFMON": 38, "BPF": 39}
 """linux/capability.h."""
