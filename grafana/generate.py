@@ -195,10 +195,14 @@ def dashboards() -> dict[str, str]:
     overview.fill(overall)
     made = {"overview": overall, "throughput": throughput(), "jitter": jitter()}
     made["sequence"] = sequence()
-    return {
-        f"{name}.json": json.dumps(board.build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
-        for name, board in made.items()
-    }
+    return {f"{name}.json": _render(board) for name, board in made.items()}
+
+
+def _render(board: build.Dashboard) -> str:
+    built = board.build()
+    for number, panel in enumerate(built.panels or [], 1):
+        panel.id_val = number
+    return json.dumps(built, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
 
 
 if __name__ == "__main__":

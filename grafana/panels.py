@@ -29,6 +29,9 @@ PER_INTERFACE = "host, instance, interface"
 PER_RULE = "host, instance, interface, rule"
 PER_STREAM = "host, instance, interface, rule, protocol"
 
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""Grafana's names for the queries of a panel."""
+
 JITTER_BOUND_S = 0.01
 """Above it jitter is red, and alert VtapJitter pending."""
 ERROR_SHARE_BOUND = 0.001
@@ -106,8 +109,8 @@ def graph(look: Look, queries: Sequence[Query], *, repeat: str | None = None) ->
     )
     if look.unit not in {"none", "short"}:
         panel.axis_soft_min(0)
-    for query in queries:
-        panel.with_target(_target(query).range())
+    for letter, query in zip(LETTERS, queries):
+        panel.with_target(_target(query, letter).range())
     if repeat:
         panel.repeat(repeat).repeat_direction("h").max_per_row(3)
     _dress(panel, look)
@@ -140,8 +143,8 @@ def states(look: Look, queries: Sequence[Query]) -> statetimeline.Panel:
         ]
     )
     panel.show_value(common.VisibilityMode.NEVER).line_width(0).fill_opacity(70)
-    for query in queries:
-        panel.with_target(_target(query).range())
+    for letter, query in zip(LETTERS, queries):
+        panel.with_target(_target(query, letter).range())
     _dress(panel, look)
     return panel
 
@@ -162,8 +165,8 @@ def listing(look: Look, columns: Sequence[Column], labels: Sequence[str]) -> tab
     panel = table.Panel()
     panel.no_value("-").filterable(True)
     renamed = {}
-    for letter, column in zip("ABCDEFGHIJ", columns):
-        target = _target(column.query).instant().format(PromQueryFormat.TABLE).ref_id(letter)
+    for letter, column in zip(LETTERS, columns):
+        target = _target(column.query, letter).instant().format(PromQueryFormat.TABLE)
         panel.with_target(target)
         renamed[f"Value #{letter}"] = column.query.legend
         panel.override_by_name(column.query.legend, _cell(column))
@@ -189,8 +192,8 @@ def _cell(column: Column) -> list[dashboard.DynamicConfigValue]:
     ]
 
 
-def _target(query: Query) -> prometheus.Dataquery:
-    return prometheus.Dataquery().expr(query.expr).legend_format(query.legend)
+def _target(query: Query, letter: str = LETTERS[0]) -> prometheus.Dataquery:
+    return prometheus.Dataquery().expr(query.expr).legend_format(query.legend).ref_id(letter)
 
 
 def _dress(

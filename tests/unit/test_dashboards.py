@@ -114,6 +114,25 @@ def test_every_panel_says_what_it_shows(name: str, panel: dict[str, Any]) -> Non
     assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
 
 
+@pytest.mark.parametrize("name", BOARDS)
+def test_panels_and_their_queries_can_be_told_apart(name: str) -> None:
+    """Each has a number of its own, each query of a panel a letter; none overlaps another."""
+    everything = BOARDS[name]["panels"]
+    cells = [
+        (x, y)
+        for panel in everything
+        for place in [panel["gridPos"]]
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+
+    assert [panel["id"] for panel in everything] == [*range(1, len(everything) + 1)]
+    assert len(cells) == len(set(cells))
+    for panel in panels(name):
+        letters = [target["refId"] for target in panel["targets"]]
+        assert letters == [*"ABCDEFGHIJ"[: len(letters)]]
+
+
 @pytest.mark.parametrize(("name", "panel"), each_panel())
 def test_gaps_stay_gaps(name: str, panel: dict[str, Any]) -> None:
     """No graph is drawn across what was not measured."""
