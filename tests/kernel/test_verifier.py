@@ -10,8 +10,10 @@ product of these. Programs of the same text are loaded once.
 from __future__ import annotations
 
 import multiprocessing
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from itertools import chain, combinations, product
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,6 +22,9 @@ from vtap.codegen import generate_source
 from vtap.config import Display
 from vtap.program import compile_program, load_program
 from vtap.shapes import MIN_ENTRIES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DISPLAYS = list(chain.from_iterable(combinations(Display, n) for n in range(5)))
 SEARCHES = [{}, {"offset": 4}, {"offset": 4, "pattern": 0xE7A5C318}]
@@ -127,11 +132,14 @@ def test_every_shape_is_among_them() -> None:
     assert len(shapes) >= 2 * (8 + 8 * 3)
 
 
-def test_a_refusal_is_seen() -> None:
-    """A program that the kernel refuses does not pass as loaded."""
+def test_a_refusal_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A program that the kernel refuses is not taken for loaded; the verifier's word is kept."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     source = generate_source(make_config(), 1).replace(
         "\t__u32 interface_slot, segments;\n",
         "\t__u32 interface_slot, segments;\n\n\tif (skb->data)\n\t\treturn 0;\n",
     )
 
     assert "LoadError: the kernel refused the program" in load_source(source)
+    (log,) = tmp_path.glob("vtap-*.log")
+    assert "invalid bpf_context access" in log.read_text()
