@@ -6,7 +6,6 @@ What is cheap and the user's own comes first; nothing is attached before all of 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ from vtap.outputs.notices import Notices
 from vtap.privileges import drop_capabilities, require_capabilities
 from vtap.progress import progress
 from vtap.session import Output, Session
+from vtap.signals import StopSignals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +127,7 @@ def _compile(options: Options, config: Config, source: str, interfaces: tuple[st
 def _measure(
     options: Options, config: Config, source: str, interfaces: tuple[str, ...], launch: Launch
 ) -> None:
-    stop = _Signals()
+    stop = StopSignals()
     enlisted = Enlisted(options, interfaces, launch, _warn, serve=config.monitor_server)
     try:
         outputs: list[Output] = [enlisted.server] if enlisted.server else []
@@ -166,29 +166,6 @@ def _describe(
     return f"measuring on {', '.join(interfaces)}{served}; {how}{after} ends"
 
 
-class _Signals:
-    """SIGINT, SIGTERM and the terminal's SIGHUP, held back until waited for.
-
-    Nothing is ever interrupted half way. A second one, while the run ends, therefore does nothing;
-    and no handler can meet a lock held. Under nohup a SIGHUP does nothing, too.
-    """
-
-    def __init__(self) -> None:
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-        self._numbers = numbers[:-1] if nohup else numbers
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)  # of later threads too
-        self._stopped = False
-
-    def set(self) -> None:
-        self._stopped = True
-
-    def wait(self, timeout: float) -> bool:
-        if not self._stopped:
-            self._stopped = signal.sigtimedwait(self._numbers, timeout) is not None
-        return self._stopped
-
-
 def _make_console(options: Options) -> Output:
     if options.format == "json":
         return JsonLines(sys.stdout)
@@ -200,7 +177,7 @@ def _make_console(options: Options) -> Output:
 class _Pipe:
     """Ends the run when nobody reads the console any more; goes on when it cannot be written."""
 
-    def __init__(self, console: Output, stop: _Signals) -> None:
+    def __init__(self, console: Output, stop: StopSignals) -> None:
         self._console = console
         self._stop = stop
         self._failing = False

@@ -37,7 +37,7 @@ LAYERS = (
     ("vtap.codegen", "vtap.program", "vtap.measurements"),
     ("vtap.config", "vtap.maps", "vtap.shapes"),
     ("vtap.samples", "vtap.interfaces", "vtap.privileges"),
-    ("vtap.rules", "vtap.records", "vtap.command", "vtap.progress"),
+    ("vtap.rules", "vtap.records", "vtap.command", "vtap.progress", "vtap.signals"),
     ("vtap.errors",),
     ("vtap",),
 )
