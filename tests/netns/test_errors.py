@@ -4,6 +4,7 @@ attached.
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,7 +136,8 @@ def test_without_an_interface_that_is_up_there_is_nothing_to_monitor(
 
 
 def test_a_port_that_is_taken_is_refused(veth: Veth, tmp_path: Path) -> None:
-    """Status 4, and nothing is attached."""
+    """Status 4, the owner's name, and nothing is attached."""
+    name = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
     namespace = veth.right.namespace
     with namespace.call(lambda: socket.create_server(("127.0.0.1", 8080))):
         outcome = call_monitor(
@@ -146,8 +148,8 @@ def test_a_port_that_is_taken_is_refused(veth: Veth, tmp_path: Path) -> None:
     assert_refused(
         outcome,
         4,
-        "cannot serve metrics on 127.0.0.1 port 8080: address already in use; choose another with "
-        "-server_port or --server-address",
+        f"cannot serve metrics on 127.0.0.1 port 8080: address already in use by {name} "
+        f"(pid {os.getpid()}); choose another with -server_port or --server-address",
     )
 
 

@@ -260,10 +260,9 @@ def before_compiling(monkeypatch: pytest.MonkeyPatch, sigint: None) -> Iterator[
     monkeypatch.setattr(vtap.monitor, "require_capabilities", lambda **_: None)
     monkeypatch.setattr(vtap.monitor, "choose_interfaces", lambda names: names)
     monkeypatch.setitem(sys.modules, "vtap.program", None)  # compiling would be an ImportError
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    kept = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, kept)
 
 
 @pytest.mark.usefixtures("before_compiling")
