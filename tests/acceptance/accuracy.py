@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 HEADING = """\
 # How exact vTap is
 
-Printed by `script/accuracy` on {date}: {cpus} CPUs ({cpu}), Linux {kernel}, {distribution};
+Printed by `script/accuracy >docs/accuracy.md` on {date}:
+{cpus} CPUs ({cpu}), Linux {kernel}, {distribution};
 {tools}.
 Sequence faults were drawn from VTAP_SEED={seed}, which repeats them.
 
@@ -47,7 +48,7 @@ NOTES = """
 * Printed rates, vTap's by `-test_throughput` and bmon's, each of a second, add up to the run within
   1 %: an interval is some milliseconds more or less, and its line does not say so.
 * `bmon as printed`: bmon prints a moving average, y = (3 x + y') / 4, but the first rate whole.
-  A start of traffic therefore adds a third of its first interval to the sum: up to 1/3 s of 6 s.
+  A start of traffic therefore adds a third of its first interval to the sum: up to 1/3 s of 10 s.
   Undone (x = (4 y - y') / 3), bmon and vTap agree. While an interface's counter is still 0, bmon
   also leaves out what comes before its next reading.
 * bmon has no rules: beside a rule set stands its sum times the set's share of what was sent.

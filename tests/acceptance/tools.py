@@ -62,15 +62,10 @@ def trafgen_packet(frame: bytes, counters: Sequence[tuple[int, str]] = ()) -> st
 def run_trafgen(
     interface: Interface, folder: Path, packets: Sequence[str], count: int, *pace: str
 ) -> None:
-    """Send `count` packets, taking turns, in one process; pace is --gap 10ms or --rate 500pps.
-
-    Unpaced it is the lowest in priority, or it would keep those who measure from their CPU.
-    """
+    """Send `count` packets, taking turns, in one process; pace is --gap 10ms or --rate 500pps."""
     config = folder / "trafgen.cfg"
     config.write_text("".join(packets))
     command = ["trafgen", "--conf", str(config), "--dev", interface.ifname, "--num", str(count)]
-    if not pace:
-        command = ["nice", "-n", "19", *command]
     command += ["--cpus", "1", "--no-cpu-stats", "--notouch-irq", *pace]
     interface.namespace.run(command, timeout_s=120)
 
