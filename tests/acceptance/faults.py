@@ -68,7 +68,7 @@ def _lose_bursts(numbers: Iterable[int]) -> list[int]:
 
 def mix_faults(seed: int) -> list[int]:
     """Draw faults of every kind, near the wrap of 32 bits too, each as likely as the others."""
-    draw = random.Random(seed)  # noqa: S311 - to be repeated, no secret
+    draw = random.Random(seed)
     number = draw.choice([0, draw.randrange(1 << 32), (1 << 32) - PACKETS // 2])
     numbers: list[int] = []
     while len(numbers) < PACKETS:

@@ -189,7 +189,7 @@ def make_rows(outcome: Outcome) -> list[Row]:
 
 def _make_frames(carrier: Carrier, numbers: Sequence[int]) -> Iterator[bytes]:
     """Yield a frame of each protocol for each number."""
-    draw = random.Random(SEED)  # noqa: S311 - to be repeated, no secret
+    draw = random.Random(SEED)
     for number in numbers:
         for protocol in PROTOCOLS:
             payload = _make_payload(carrier, number, draw) if protocol != "TCP" else b""

@@ -48,7 +48,7 @@ PACES = (
     Pace("10 000 packets/s", ["--rate", "10000pps"], 100_000, captured=True),
     # No capture beside it: tcpdump would take a core and lose packets all the same. A small ring,
     # since the kernel sends a whole one before it lets anybody else have the CPU.
-    Pace("unpaced", ["--ring-size", "1MiB"], 2_400_000, captured=False),
+    Pace("unpaced", ["--ring-size", "1MiB"], 1_600_000, captured=False),
 )
 
 TOTAL, SUMMED = "throughput, total", "throughput, printed rates summed up"
@@ -58,7 +58,8 @@ WHOLE_RUN = 0.01
 
 Both print a rate each second, and take some milliseconds more or less than one; nobody who reads
 the pipe knows how many. That cancels out between two intervals of the same traffic, and remains
-where it starts and ends: 0.5 % of the 10 s of a run where a busy machine lets them wait for 50 ms. bmon also rounds to 0.01 KiB or MiB, 0.2 % of the rates here.
+where it starts and ends: 0.5 % of the 10 s of a run where a busy machine lets them wait for 50 ms.
+bmon also rounds to 0.01 KiB or MiB, 0.2 % of the rates here.
 """
 
 
