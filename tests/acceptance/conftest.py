@@ -1,4 +1,4 @@
-"""The other tools, without which nothing here can run, and the seed of what is drawn at random."""
+"""The tools that vTap is compared with, and the seed of what is drawn at random."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"tests/acceptance drew its sequence faults from VTAP_SEED={SEED}")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def tools() -> None:
-    """Skip everything where a tool is missing; fail where a skip would hide something."""
+@pytest.fixture(scope="session")
+def traffic_tools() -> None:
+    """Skip a test where a tool is missing; fail where a skip would hide something."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         reason = f"tests/acceptance needs {', '.join(missing)}: run script/setup --dev"

@@ -18,6 +18,8 @@ from tests.acceptance.transfer import FILE_BYTES, OFFLOADS, Offloads, file_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("traffic_tools")
+
 UNREAD = 30  # datagrams: the bucket holds 30 kB of them, of 1042 bytes each
 
 

@@ -13,6 +13,8 @@ from tests.acceptance.rulesets import PROTOCOLS
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("traffic_tools")
+
 
 @pytest.mark.parametrize("gap", GAPS, ids=lambda gap: gap.name)
 def test_mean_and_deviation_are_those_of_the_captured_times(gap: Gap, tmp_path: Path) -> None:

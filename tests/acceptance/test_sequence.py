@@ -20,6 +20,8 @@ from tests.acceptance.sequence import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("traffic_tools")
+
 
 @pytest.mark.parametrize("carrier", CARRIERS, ids=lambda carrier: carrier.name)
 def test_faults_are_counted_exactly(carrier: Carrier, tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tests.acceptance.throughput import Pace
 
 
+pytestmark = pytest.mark.usefixtures("traffic_tools")
+
+
 @pytest.fixture(scope="module", params=PACES, ids=lambda pace: pace.name)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Provide one measured run of each pace."""
