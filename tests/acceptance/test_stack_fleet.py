@@ -5,6 +5,7 @@ One instance is scraped under the names of two hosts: only the label can keep th
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.support.netns import Namespace, veth_pair
 from tests.support.prometheus import Prometheus, Series, fetch, query
 from tests.support.tools import require_tools
 from tests.support.wait import wait_until
+from vtap.instances import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +62,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         namespace.popen([sys.executable, traffic, pair.left.ifname])
         monitor = [*("/usr/bin/python3", str(REPOSITORY / "monitor.py"), "-i", pair.right.ifname)]
         monitor += ["-conf", str(REPOSITORY / "script" / "demo.json")]
-        namespace.popen(monitor, stdout=subprocess.DEVNULL, stderr=log)
+        environment = {**os.environ, FOLDER_VARIABLE: str(folder / "records")}
+        namespace.popen(monitor, stdout=subprocess.DEVNULL, stderr=log, env=environment)
         store = ["victoria-metrics", f"-storageDataPath={folder}/store"]
         # By default it waits half a minute for stragglers before it shows a sample.
         store += ["-httpListenAddr=127.0.0.1:8428", "-search.latencyOffset=1s"]

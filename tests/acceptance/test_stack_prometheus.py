@@ -9,6 +9,7 @@ the order in which it happens.
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from tests.support.netns import Interface, Namespace, interface_statistics, ip, 
 from tests.support.prometheus import DOCKER, Prometheus, fetch
 from tests.support.tools import require_tools
 from tests.support.wait import wait_until
+from vtap.instances import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +60,8 @@ class Instance:
         self.port = port
         self.address = f"127.0.0.1:{port}"
         self._log = folder / f"monitor-{port}.log"
+        # Records of its own: the list that Prometheus reads is the test's to change.
+        self._environment = {**os.environ, FOLDER_VARIABLE: str(folder / "records")}
         traffic = REPOSITORY / "script" / "traffic.py"
         pair[0].namespace.popen([sys.executable, str(traffic), pair[0].ifname])
         self.process = self.start()
@@ -73,6 +77,7 @@ class Instance:
                 ],
                 stdout=subprocess.DEVNULL,
                 stderr=log,
+                env=self._environment,
             )
         wait_until(self._measures, START_TIMEOUT_S, "the instance", seen=self._log.read_text)
         return self.process
