@@ -181,6 +181,17 @@ def render_statuses() -> str:
     )
 
 
+def render_accuracy() -> str:
+    """Take the summary of the truth table, and when and where it was printed."""
+    text = (REPOSITORY / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    printed = re.search(r"^Printed by .*?\n(?=Sequence faults)", text, re.DOTALL | re.MULTILINE)
+    summary = re.search(r"^## Summary\n\n(.*?)\n\n", text, re.DOTALL | re.MULTILINE)
+    if not (printed and summary):
+        message = "docs/accuracy.md: no heading or no summary; run script/accuracy"
+        raise ValueError(message)
+    return f"{printed[0]}\n{summary[1]}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "options": render_options,
     "config": render_config,
@@ -192,6 +203,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "metrics": render_metrics,
     "reasons": render_reasons,
     "statuses": render_statuses,
+    "accuracy": render_accuracy,
 }
 
 
