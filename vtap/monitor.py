@@ -162,8 +162,8 @@ def _describe(
 ) -> str:
     served = f", metrics at {server.url}" if server else ""
     how = "Ctrl-C" if launch.detach is None else f"controller.py stop {os.getpid()}"
-    after = "" if options.duration_s is None else f" or {options.duration_s:g} seconds"
-    return f"measuring on {', '.join(interfaces)}{served}; {how}{after} ends"
+    span = "" if options.duration_s is None else f" for {options.duration_s:g} s"
+    return f"measuring on {', '.join(interfaces)}{span}{served}; {how} ends it"
 
 
 def _make_console(options: Options) -> Output:

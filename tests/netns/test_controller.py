@@ -237,7 +237,7 @@ def test_stop_ends_with_the_final_report(controller: Controller) -> None:
     assert not is_alive(pid)
     assert controller.run("logs", str(pid)).stdout == (
         f"measuring on {controller.ifname}, metrics at http://127.0.0.1:8080/metrics; "
-        f"controller.py stop {pid} ends\n{controller.ifname}: 0 packets counted\n"
+        f"controller.py stop {pid} ends it\n{controller.ifname}: 0 packets counted\n"
     )
 
 
@@ -448,8 +448,8 @@ def test_a_folder_that_takes_no_record(controller: Controller, mount: str, reaso
     assert by_hand.returncode == 0
     assert by_hand.stderr == (
         f"{cannot}; controller.py will not know this instance\n"
-        f"measuring on {controller.ifname}, metrics at http://127.0.0.1:8080/metrics; "
-        "Ctrl-C or 0.1 seconds ends\n"
+        f"measuring on {controller.ifname} for 0.1 s, metrics at http://127.0.0.1:8080/metrics; "
+        "Ctrl-C ends it\n"
         f"{controller.ifname}: 0 packets counted\n"
     )
 
