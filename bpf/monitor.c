@@ -140,24 +140,44 @@ static __always_inline void count_packet(struct __sk_buff *skb, const struct pac
 #endif
 }
 
+/* What is no stream's: looked up only here, so that an ordinary packet does not pay for it. */
+static __always_inline void count_unparsed(__u32 interface_slot, enum outcome outcome)
+{
+	struct interface *interface = interfaces.lookup(&interface_slot);
+
+	if (interface && outcome < UNPARSED_REASONS)
+		interface->unparsed[outcome]++;
+}
+
+static __always_inline void count_unmatched(__u32 interface_slot, __u32 segments)
+{
+	struct interface *interface = interfaces.lookup(&interface_slot);
+
+	if (interface)
+		interface->unmatched += segments;
+}
+
+static __always_inline void count_merged(__u32 interface_slot, __u32 segments)
+{
+	struct interface *interface = interfaces.lookup(&interface_slot);
+
+	if (interface)
+		interface->merged += segments;
+}
+
 /* Returns 0 for every packet: none is ever queued to the socket. */
 int monitor(struct __sk_buff *skb)
 {
 	__u32 head[HEAD_WORDS] = {};
 	struct packet packet = {};
-	struct interface *interface;
 	enum outcome outcome;
 	__u32 interface_slot, segments;
 
 	if (!is_wanted_direction(skb) || find_interface_slot(skb, &interface_slot) < 0)
 		return 0;
-	interface = interfaces.lookup(&interface_slot);
-	if (!interface)
-		return 0;
 	outcome = parse_packet(skb, &packet, head);
 	if (outcome != PARSED) {
-		if (outcome < UNPARSED_REASONS)
-			interface->unparsed[outcome]++;
+		count_unparsed(interface_slot, outcome);
 		return 0;
 	}
 #ifdef RULES_READ_PORTS
@@ -165,11 +185,11 @@ int monitor(struct __sk_buff *skb)
 #endif
 	segments = count_segments(skb, &packet);
 	if (match_rule(&packet) < 0) {
-		interface->unmatched += segments;
+		count_unmatched(interface_slot, segments);
 		return 0;
 	}
 	if (segments > 1)
-		interface->merged += segments;
+		count_merged(interface_slot, segments);
 	count_packet(skb, &packet, head, stream_slot(interface_slot, 0, packet.protocol), segments);
 	return 0;
 }
