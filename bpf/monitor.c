@@ -37,6 +37,7 @@ BPF_TABLE("lru_hash", struct datagram, __u32, datagram_ports, 4096);
 #endif
 
 #define NO_RULE 0xffffffff /* above every rule's number; -1 as an int */
+#include "filter.h"
 #include "rules.h"
 
 static __always_inline int is_wanted_direction(struct __sk_buff *skb)

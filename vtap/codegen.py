@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vtap.config import Config, Display
 from vtap.rules import PORT_MEMBERS, Condition, Network, PortRange, Protocol, Rule, Value
-from vtap.shapes import PORTS, Part, Table, divide_rules
+from vtap.shapes import PORTS, Part, Table, divide_rules, fill_filters, start_filters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 BPF_FOLDER = Path(__file__).resolve().parent.parent / "bpf"
 ROWS = 1
 """Rows of streams an interface has: the one over all rules."""
 
 ALL_BITS = 0xFFFFFFFF
+
+FILTERS = "rule_filters"
+"""The map that says of most keys, before a lookup, that they are in no table."""
 
 _INCLUDE = re.compile(r'^#include "([a-z.]+)"\n', re.MULTILINE)
 
@@ -80,26 +84,39 @@ def _resolve_includes(name: str, holes: Mapping[str, str], done: set[str]) -> st
 
 def render_rules(rules: tuple[Rule, ...]) -> str:
     """Return the tables and match_rule(): the number of the first rule that matches, or -1."""
-    division = divide_rules(rules)
-    tables = [_render_table(number, table) for number, table in enumerate(division.tables)]
-    lookups = [_render_lookup(number, table) for number, table in enumerate(division.tables)]
+    tables, compared = divide_rules(rules)
+    starts = start_filters(tables) if _has_filters(tables) else []
     lines = [
         "static __always_inline int match_rule(const struct packet *packet)",
         "{",
         "\t__u32 rule = NO_RULE;",
         "",
-        *lookups,
-        *(line for number, rule in division.compared for line in _render_rule(number, rule)),
+        *(
+            _render_lookup(number, table, starts[number] if starts else None)
+            for number, table in enumerate(tables)
+        ),
+        *(line for number, rule in compared for line in _render_rule(number, rule)),
         f"\treturn {'rule' if rules else 0};",
         "}",
     ]
-    return "".join(tables) + "\n".join(lines) + "\n"
+    filters = f"BPF_ARRAY({FILTERS}, __u64, {starts[-1]});\n\n" if starts else ""
+    declared = [_render_table(number, table) for number, table in enumerate(tables)]
+    return "".join(declared) + filters + "\n".join(lines) + "\n"
 
 
 def make_rule_tables(config: Config) -> dict[str, dict[bytes, int]]:
     """Return what the maps that the program's rules are looked up in must hold, by their names."""
     tables = divide_rules(config.rules).tables
-    return {_name_table(number): table.entries for number, table in enumerate(tables)}
+    filled = {_name_table(number): table.entries for number, table in enumerate(tables)}
+    if _has_filters(tables):
+        words = fill_filters(tables)
+        filled[FILTERS] = {struct.pack("=I", place): word for place, word in words.items()}
+    return filled
+
+
+def _has_filters(tables: Sequence[Table]) -> bool:
+    """Tell whether keys are looked for in filters first: one lookup costs less than asking."""
+    return len(tables) > 1
 
 
 def _name_table(number: int) -> str:
@@ -107,17 +124,17 @@ def _name_table(number: int) -> str:
 
 
 def _render_table(number: int, table: Table) -> str:
-    words = sum(len(part.masks) for part in table.shape)
     name = _name_table(number)
     return (
-        f"struct {name}_key {{\n\t__u32 words[{words}];\n}};\n"
+        f"struct {name}_key {{\n\t__u32 words[{table.words}];\n}};\n"
         f"BPF_HASH({name}, struct {name}_key, __u32, {len(table.entries)});\n\n"
     )
 
 
-def _render_lookup(number: int, table: Table) -> str:
+def _render_lookup(number: int, table: Table, filter_start: int | None) -> str:
     """Return a block that lowers rule to the number found, if it is lower."""
-    guards = [f"packet->family == {part.family}" for part in table.shape if part.family]
+    guards = [f"rule > {table.lowest}"] if number else []
+    guards += [f"packet->family == {part.family}" for part in table.shape if part.family]
     if any(part.member in {PORTS, *PORT_MEMBERS} for part in table.shape):
         guards.append("packet->has_ports")
     guards += [
@@ -127,17 +144,22 @@ def _render_lookup(number: int, table: Table) -> str:
     ]
     words = [_render_word(part, word) for part in table.shape for word in range(len(part.masks))]
     name = _name_table(number)
-    return "\n".join(
-        [
-            f"\tif ({' && '.join(dict.fromkeys(guards)) or '1'}) {{",
-            f"\t\tstruct {name}_key key = {{ {{ {', '.join(words)} }} }};",
-            f"\t\t__u32 *found = {name}.lookup(&key);",
+    lines = [
+        f"\tif ({' && '.join(dict.fromkeys(guards)) or '1'}) {{",
+        f"\t\tstruct {name}_key key = {{ {{ {', '.join(words)} }} }};",
+    ]
+    if filter_start is None:
+        lines += [f"\t\t__u32 *found = {name}.lookup(&key);", ""]
+    else:
+        lines += [
+            f"\t\t__u32 bit = hash_key(key.words, {table.words}, {table.filter_bits});",
+            f"\t\t__u32 place = {filter_start} + bit / 64, *found = 0;",
+            f"\t\t__u64 *filter = {FILTERS}.lookup(&place);",
             "",
-            "\t\tif (found && *found < rule)",
-            "\t\t\trule = *found;",
-            "\t}",
+            "\t\tif (filter && *filter >> bit % 64 & 1)",
+            f"\t\t\tfound = {name}.lookup(&key);",
         ]
-    )
+    return "\n".join([*lines, "\t\tif (found && *found < rule)", "\t\t\trule = *found;", "\t}"])
 
 
 def _render_word(part: Part, word: int) -> str:

@@ -25,6 +25,11 @@ MIN_ENTRIES = 8
 MAX_PRODUCT = 256
 """A rule whose lists multiply to more entries than this is compared."""
 
+FILTER_BITS_PER_ENTRY = 16
+"""Of 16 keys that are not in a table at most one is looked up for nothing."""
+
+_FILTER_MULTIPLIER = 0x9E3779B97F4A7C15
+"""As in bpf/filter.h."""
 
 PORTS = "ports"
 """Member of a part that holds both ports in one word, the source port in the upper half."""
@@ -58,6 +63,32 @@ class Table:
     shape: Shape
     entries: dict[bytes, int]
 
+    @property
+    def words(self) -> int:
+        """32-bit words in a key."""
+        return sum(len(part.masks) for part in self.shape)
+
+    @property
+    def lowest(self) -> int:
+        """The number of the first rule in it."""
+        return min(self.entries.values())
+
+    @property
+    def filter_bits(self) -> int:
+        """Binary logarithm of the bits in the table's filter: whole words of 64."""
+        return max(6, (FILTER_BITS_PER_ENTRY * len(self.entries) - 1).bit_length())
+
+    def filter_positions(self) -> set[int]:
+        """Return the bits of the filter that are set."""
+        return {self._hash(key) for key in self.entries}
+
+    def _hash(self, key: bytes) -> int:
+        """Do what hash_key() in bpf/filter.h does."""
+        value = 0
+        for (word,) in struct.iter_unpack("=I", key):
+            value = (value ^ word) * _FILTER_MULTIPLIER & 0xFFFFFFFFFFFFFFFF
+        return value >> (64 - self.filter_bits)
+
 
 class Division(NamedTuple):
     """All rules: those in tables, and with their numbers those that are compared one by one."""
@@ -87,12 +118,29 @@ def divide_rules(rules: Sequence[Rule]) -> Division:
     return Division(tuple(Table(shape, keys) for shape, keys in tables.items()), tuple(compared))
 
 
+def fill_filters(tables: Sequence[Table]) -> dict[int, int]:
+    """Return the 64-bit words of all tables' filters by their place, but no zeros."""
+    words: dict[int, int] = {}
+    for table, start in zip(tables, start_filters(tables)):
+        for position in table.filter_positions():
+            place = start + position // 64
+            words[place] = words.get(place, 0) | 1 << position % 64
+    return words
+
+
+def start_filters(tables: Sequence[Table]) -> list[int]:
+    """Return the place of the word where each table's filter starts, and that behind the last."""
+    return list(itertools.accumulate((1 << (table.filter_bits - 6) for table in tables), initial=0))
+
+
 def _expand(rule: Rule) -> Iterator[_Entry]:
     """Yield one entry for each combination of the values in the rule's lists; none: compare it."""
     product = 1
     for condition in rule.conditions:
         product *= len(condition.values)
-    if not rule.conditions or product > MAX_PRODUCT or not all(map(_is_exact, rule.conditions)):
+    if product > MAX_PRODUCT or not all(map(_is_exact, rule.conditions)):
+        return
+    if not any(map(_has_key, rule.conditions)):
         return
     for values in itertools.product(*(condition.values for condition in rule.conditions)):
         pairs = _join_ports(
@@ -108,6 +156,11 @@ def _is_exact(condition: Condition) -> bool:
     return not condition.negated and all(
         not isinstance(value, PortRange) or value.first == value.last for value in condition.values
     )
+
+
+def _has_key(condition: Condition) -> bool:
+    """Tell whether every value puts something into the key: not a protocol, nor a prefix of /0."""
+    return all(_divide_value(condition.member, value)[1] for value in condition.values)
 
 
 def _join_ports(pairs: list[tuple[Part, bytes]]) -> list[tuple[Part, bytes]]:

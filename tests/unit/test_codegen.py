@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.unit.conftest import GOLDEN
-from vtap.codegen import BPF_FOLDER, generate_source, make_rule_tables, render_rules
+from vtap.codegen import BPF_FOLDER, FILTERS, generate_source, make_rule_tables, render_rules
 from vtap.config import Config, Display, parse_config
 from vtap.rules import parse_rule
 
@@ -210,8 +211,8 @@ def test_every_include_is_resolved_once() -> None:
 
     assert "#include" not in source
     assert sorted(begun) == [
-        "bpf/compiler.h", "bpf/monitor.c", "bpf/packet.h", "bpf/sequence.h", "bpf/stream.h",
-        "generated config.h", "generated rules.h",
+        "bpf/compiler.h", "bpf/filter.h", "bpf/monitor.c", "bpf/packet.h", "bpf/sequence.h",
+        "bpf/stream.h", "generated config.h", "generated rules.h",
     ]  # fmt: skip
 
 
@@ -249,8 +250,14 @@ def test_the_maps_that_rules_are_looked_up_in_are_those_that_are_filled(case: st
     declared = re.findall(r"^BPF_HASH\((rules_\d+), struct \1_key, __u32, (\d+)\);", source,
                           re.MULTILINE)  # fmt: skip
 
-    assert declared == [(name, f"{len(rows)}") for name, rows in make_rule_tables(config).items()]
+    filled = make_rule_tables(config)
+    filters = filled.pop(FILTERS, {})
+
+    assert declared == [(name, f"{len(rows)}") for name, rows in filled.items()]
     assert declared
+    for words in re.findall(rf"^BPF_ARRAY\({FILTERS}, __u64, (\d+)\);", source, re.MULTILINE):
+        assert all(struct.unpack("=I", place)[0] < int(words) for place in filters)
+    assert bool(filters) == (f"BPF_ARRAY({FILTERS}" in source) == (len(declared) > 1)
 
 
 def test_no_rules_match_everything() -> None:

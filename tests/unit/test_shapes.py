@@ -6,7 +6,7 @@ import ipaddress
 import struct
 
 from vtap.rules import Protocol, parse_rule
-from vtap.shapes import MIN_ENTRIES, PORTS, Part, divide_rules
+from vtap.shapes import MIN_ENTRIES, PORTS, Part, divide_rules, fill_filters, start_filters
 
 ALL = 0xFFFFFFFF
 
@@ -83,3 +83,38 @@ def test_a_rule_of_two_shapes_is_looked_up_only_if_both_have_tables() -> None:
     assert [number for number, _ in divide([*hosts, mixed]).compared] == [MIN_ENTRIES]
     prefixes = rules_of("10.{}.0.0/16 - - - -", MIN_ENTRIES)
     assert divide([*hosts, *prefixes, mixed]).compared == ()
+
+
+def test_rules_without_a_value_for_a_key_are_compared() -> None:
+    """Of a protocol or a prefix of length 0 nothing stands in a key, and no key is empty."""
+    division = divide(["- - - - UDP"] * MIN_ENTRIES + ["0.0.0.0/0 - - - TCP"] * MIN_ENTRIES)
+    assert (len(division.tables), len(division.compared)) == (0, 2 * MIN_ENTRIES)
+
+    assert len(divide(rules_of("- - {} - UDP", MIN_ENTRIES)).tables) == 1
+    assert len(divide(rules_of("10.0.0.{} 0.0.0.0/0 - - -", MIN_ENTRIES)).tables) == 1
+
+
+def test_a_filter_has_the_bit_of_every_key_and_few_others() -> None:
+    """16 bits an entry or more; each table's words follow those of the table before."""
+    hosts = [f"10.1.{number // 250}.{number % 250} - - - -" for number in range(1000)]
+    tables = divide(hosts + rules_of("- - {} - -", MIN_ENTRIES)).tables
+    words = fill_filters(tables)
+
+    assert [table.filter_bits for table in tables] == [14, 7]
+    assert start_filters(tables) == [0, 256, 258]
+    assert max(words) < 258
+    for table, start, most in zip(tables, start_filters(tables), (1000, MIN_ENTRIES)):
+        positions = table.filter_positions()
+        assert 0 < len(positions) <= most
+        assert all(words[start + position // 64] >> position % 64 & 1 for position in positions)
+    assert sum(f"{word:b}".count("1") for word in words.values()) == sum(
+        len(table.filter_positions()) for table in tables
+    )
+
+
+def test_the_smallest_filter_is_a_word() -> None:
+    """Rules that repeat each other are one key."""
+    tables = divide(["10.0.0.1 - - - -"] * MIN_ENTRIES + rules_of("- - {} - -", MIN_ENTRIES)).tables
+
+    assert tables[0].filter_bits == 6
+    assert start_filters(tables) == [0, 1, 3]
