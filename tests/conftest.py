@@ -21,7 +21,7 @@ from tests.support.netns import Namespace, Veth, veth_pair
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TIERS_IN_THE_KERNEL = {"kernel", "netns", "acceptance"}
+TIERS_IN_THE_KERNEL = {"kernel", "netns", "acceptance", "appliance"}
 TESTS = Path(__file__).resolve().parent
 CAP_SYS_ADMIN = 21  # linux/capability.h
 
