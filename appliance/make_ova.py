@@ -17,9 +17,10 @@ from pathlib import Path
 
 TEMPLATE = Path(__file__).resolve().parent / "vtap.ovf"
 CHUNK_BYTES = 1 << 20
-CID = re.compile(rb"^CID=[0-9a-f]{8}$", re.MULTILINE)
+CID = re.compile(rb"^CID=[0-9a-f]+$", re.MULTILINE)
 """The VMDK's content identifier, which qemu-img draws by chance; only snapshots compare it."""
-DESCRIPTOR_BYTES = 64 << 10  # the VMDK's header and embedded descriptor are within
+SECTOR_BYTES = 512
+DESCRIPTOR_SECTORS = 20  # after the header's, filled up with zeros (qemu, block/vmdk.c)
 
 
 def convert_disk(raw: Path, vmdk: Path) -> None:
@@ -32,13 +33,19 @@ def convert_disk(raw: Path, vmdk: Path) -> None:
         stdout=sys.stderr,
     )  # fmt: skip
     with vmdk.open("r+b") as file:
-        head = file.read(DESCRIPTOR_BYTES)
-        fixed, count = CID.subn(b"CID=76746170", head)
-        if count != 1:
-            message = f"cannot make {vmdk} reproducible: {count} identifiers in its descriptor"
-            raise ValueError(message)
-        file.seek(0)
-        file.write(fixed)
+        file.seek(SECTOR_BYTES)
+        descriptor = file.read(DESCRIPTOR_SECTORS * SECTOR_BYTES)
+        file.seek(SECTOR_BYTES)
+        file.write(fix_identifier(descriptor))
+
+
+def fix_identifier(descriptor: bytes) -> bytes:
+    """Give a VMDK's descriptor an identifier that is always the same; its digits are 1 to 8."""
+    fixed, count = CID.subn(b"CID=76746170", descriptor.rstrip(b"\0"))
+    if count != 1 or len(fixed) > len(descriptor):
+        message = f"cannot make the VMDK reproducible: {count} identifiers in its descriptor"
+        raise ValueError(message)
+    return fixed.ljust(len(descriptor), b"\0")
 
 
 def render_descriptor(version: str, vmdk: Path, disk_bytes: int) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.make_ova import fix_identifier
 from tests.support.ovf import Ova, read_descriptor, read_ova
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -82,6 +83,22 @@ def test_the_same_disk_gives_the_same_bytes(disk: Path, tmp_path: Path) -> None:
     second = make_ova(disk, tmp_path / "again/vtap-1.2.3.ova")
 
     assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("identifier", [b"1", b"1f00", b"89abcdef"])
+def test_an_identifier_of_any_length_is_replaced(identifier: bytes) -> None:
+    """qemu-img pads it with nothing; the parent's is another matter, and the size stays."""
+    text = b"version=1\nCID=%s\nparentCID=ffffffff\n" % identifier
+
+    fixed = fix_identifier(text.ljust(512, b"\0"))
+
+    assert fixed == b"version=1\nCID=76746170\nparentCID=ffffffff\n".ljust(512, b"\0")
+
+
+def test_a_descriptor_without_identifier_is_an_error() -> None:
+    """Rather than an OVA that is another one each time."""
+    with pytest.raises(ValueError, match="0 identifiers"):
+        fix_identifier(b"version=1\nparentCID=ffffffff\n".ljust(512, b"\0"))
 
 
 @pytest.mark.parametrize(
