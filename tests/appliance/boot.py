@@ -150,10 +150,9 @@ def test_nobody_can_log_in_before_the_password_is_set(machine: Machine) -> None:
     machine.wait_for_ssh()
     tries = ["-o", "BatchMode=no", "-o", "NumberOfPasswordPrompts=1"]
 
-    for user in ("vtap", "root"):
-        for password in ("", "vtap", "root"):
-            refused = machine.ssh_with_password(user, password, *tries)
-            assert "Permission denied" in refused, (user, password, refused)
+    for user, password in (("vtap", ""), ("vtap", "vtap"), ("root", "root")):
+        refused = machine.ssh_with_password(user, password, *tries)
+        assert "Permission denied" in refused, (user, password, refused)
 
 
 def test_the_console_asks_for_a_password_and_then_lets_in(console: Machine) -> None:
