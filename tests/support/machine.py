@@ -154,8 +154,10 @@ class Machine:
         self.expect("Password: ")
         self.console.sendline(password)
         self.expect(rf"{user}@\S+:~\$ ")
+        self.console.sendline("stty cols 1000; TERM=dumb exec sh")  # no colours, no editing
+        self.expect(r"[\r\n]\$ ")
         # In two parts, so that the echo of this line is not taken for the prompt.
-        self.console.sendline(f"stty cols 1000; PROMPT_COMMAND= PS1='{PROMPT[:4]}''{PROMPT[4:]}'")
+        self.console.sendline(f"PS1='{PROMPT[:4]}''{PROMPT[4:]}'")
         self.expect(PROMPT)
 
     def run(self, command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
@@ -163,7 +165,6 @@ class Machine:
         self.console.sendline(f"{command}; echo exit:$?")
         said = self.expect(rf"exit:\d+\s+{PROMPT}", timeout_s).replace("\r", "")
         output, status = re.fullmatch(r"(.*)exit:(\d+)\s.*", said, re.DOTALL).groups()
-        output = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", output)
         assert status == "0", f"{command} exited {status}: {output}"
         return output.partition("\n")[2]
 
