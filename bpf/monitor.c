@@ -8,6 +8,7 @@
 #include "config.h"
 #include "compiler.h"
 #include "packet.h"
+#include "parse.h"
 #include "sequence.h"
 #include "stream.h"
 
