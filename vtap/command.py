@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -30,3 +31,13 @@ def run_command(work: Callable[[Sequence[str]], int], arguments: Sequence[str]) 
             traceback.print_exc()
         print(f"unforeseen failure, {where}: {error!r}", file=sys.stderr)
         return 1
+    finally:
+        _let_go_of_messages()
+
+
+def _let_go_of_messages() -> None:
+    """Have a terminal that is gone not change the exit status, when Python flushes once more."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
