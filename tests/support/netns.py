@@ -119,11 +119,15 @@ class Namespace:
                 for stream in (child.stdin, child.stdout, child.stderr):
                     if stream is not None:
                         stream.close()
-            for pid in ip(f"netns pids {self.name}").split():
+            for pid in self.pids():
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
         finally:
             ip(f"netns delete {self.name}")
+
+    def pids(self) -> tuple[int, ...]:
+        """Return the processes inside: the children and whatever they started."""
+        return tuple(map(int, ip(f"netns pids {self.name}").split()))
 
     def call(self, function: Callable[[], Result]) -> Result:
         """Call a function on a thread inside; sockets that it opens belong to the namespace."""
@@ -167,6 +171,7 @@ class Namespace:
         self,
         command: Sequence[str],
         *,
+        stdin: int | IO[str] | None = None,
         stdout: int | IO[str] | None = None,
         stderr: int | IO[str] | None = None,
         env: Mapping[str, str] | None = None,
@@ -175,6 +180,7 @@ class Namespace:
         """Start a command inside, with its own pid; killed at the latest with the namespace."""
         child = subprocess.Popen(
             ["ip", "netns", "exec", self.name, *command],
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             env=env,
