@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.goals import Goal, Results, floor_ratio, make_goals
+from bench.goals import Goal, Results, make_goals
 from bench.path import FRAME, added_ns
 from bench.peers import NOTHING
 
@@ -45,7 +45,7 @@ def render(results: Results, rounds: int) -> str:
         [
             f"{describe_machine()}. Load of the machine at the end: {os.getloadavg()[0]:.1f}.",
             f"Path cost: medians of {rounds} rounds of UDP frames of {len(FRAME)} bytes; "
-            '"added" is the median of the differences from nothing attached, injected right before.',
+            '"added" is the median of the differences from nothing attached, right before.',
             render_path(results.path),
             "Program cost: nanoseconds by BPF_PROG_TEST_RUN, net of an empty program.",
             _render_figures("Program, frame", "ns", results.program),
@@ -56,8 +56,7 @@ def render(results: Results, rounds: int) -> str:
             _render_start(results),
             "What is to be reached, and what was measured:",
             render_goals(make_goals(results)),
-            f"The floor program comes to {floor_ratio(results.path):.2f} x the empty filter on the "
-            f"path. Quartiles of the rounds with nothing attached are apart by: "
+            f"Quartiles of the rounds with nothing attached are apart by: "
             f"{_render_noise(results.path)}.",
         ]
     )
@@ -143,22 +142,23 @@ def _render_start(results: Results) -> str:
         f"First counted packet: {seconds[len(seconds) // 2]:.2f} s after the command "
         f"({seconds[0]:.2f} to {seconds[-1]:.2f}; CPU {cpu[len(cpu) // 2]:.2f} s). "
         f"{len(scrapes.milliseconds)} scrapes under full load: median "
-        f"{scrapes.percentile_ms(50):.1f} ms, p99 {scrapes.percentile_ms(99):.1f} ms; bytes, packets and "
-        f"sequence numbers of one scrape at most {scrapes.inconsistent_frames:.0f} packets "
-        f"apart, of {scrapes.packets}."
+        f"{scrapes.percentile_ms(50):.1f} ms, p99 {scrapes.percentile_ms(99):.1f} ms; the bytes, "
+        f"packets and sequence numbers of one scrape were at most "
+        f"{scrapes.inconsistent_frames:.0f} packets apart, of {scrapes.packets}."
     )
 
 
 def render_goals(goals: Sequence[Goal]) -> str:
     """Return the table of goals."""
     return render_table(
-        ["Goal", "limit", "measured", "reached"],
+        ["Goal", "limit", "measured", "reached", "the floor program there"],
         [
             [
                 goal.what,
                 f"{'<=' if goal.is_at_most else '>='} {goal.limit:g} {goal.unit}",
-                f"{goal.measured:.2f}".rstrip("0").rstrip("."),
+                f"{goal.measured:.2f}",
                 "yes" if goal.is_met else "**no**",
+                "" if goal.floor is None else f"{goal.floor:.2f}",
             ]
             for goal in goals
         ],
