@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import bench
 from bench import path, process, program
 from bench.goals import Results, make_goals
 from bench.peers import PEERS
@@ -61,7 +60,7 @@ def measure(size: Size) -> Results:
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="script/bench", description=bench.__doc__)
+    parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less than two minutes")
     parser.add_argument("--json", metavar="PATH", help="write every single measurement there")
     parser.add_argument("--readme", action="store_true", help="put the tables into README.md")
