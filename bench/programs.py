@@ -12,9 +12,8 @@ from bcc import BPF
 
 from tests.support.injector import compile_program
 from vtap.codegen import generate_source, make_rule_tables
-from vtap.maps import fill_rule_table
-from vtap.program import compile_program as compile_monitor
-from vtap.program import load_program
+from vtap.compiler import compile_program as compile_monitor
+from vtap.compiler import fill_rule_table, load_program
 
 if TYPE_CHECKING:
     from vtap.config import Config

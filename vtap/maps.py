@@ -1,64 +1,112 @@
-"""Maps <-> values: what the program has counted, added up over the CPUs, and its rules.
+"""Maps <-> values: what the program has counted, added up over the CPUs.
 
-Takes a loaded program's maps as BCC gives them, finds counters by the names that bpf/stream.h gives
-them; imports no bcc, attaches nothing.
+Calls bpf(2) itself, so that the process which measures needs no BCC; finds counters by the names
+that bpf/stream.h gives them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import ctypes
+import os
+import platform
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from vtap.errors import CompileError
 from vtap.samples import UNPARSED_REASONS, InterfaceSample, StreamKey, StreamSample
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _SEQUENCE_SEEN = 1 << 32
 """As in bpf/stream.h."""
 
+_LOOKUP, _UPDATE, _DELETE = 1, 2, 3
+"""BPF_MAP_..._ELEM of linux/bpf.h."""
+_SYSCALL_NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
+"""bpf(2) in asm/unistd.h of each architecture."""
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
-def require_reasons(maps: Any) -> None:
+
+class Map(NamedTuple):
+    """A map with 32-bit keys and values of 64-bit members, a copy a CPU where cpus > 1.
+
+    members is empty where the value is a 32-bit number.
+    """
+
+    fd: int
+    members: Sequence[str]
+    cpus: int
+
+    def read(self, key: int) -> dict[str, int]:
+        """Return the members by name, added up over the CPUs; raises OSError."""
+        count = len(self.members)
+        value = ctypes.create_string_buffer(8 * count * self.cpus)
+        self._call(_LOOKUP, key, value)
+        words = struct.unpack(f"={count * self.cpus}Q", value)
+        return {name: sum(words[index::count]) for index, name in enumerate(self.members)}
+
+    def write(self, key: int, number: int) -> None:
+        """Put a 32-bit number under a key; raises OSError."""
+        self._call(_UPDATE, key, ctypes.create_string_buffer(struct.pack("=I", number), 4))
+
+    def delete(self, key: int) -> None:
+        """Remove a key; raises OSError, of ENOENT where it is not there."""
+        self._call(_DELETE, key, None)
+
+    def _call(self, command: int, key: int, value: ctypes.Array[ctypes.c_char] | None) -> None:
+        key_word = ctypes.c_uint32(key)
+        value_at = ctypes.addressof(value) if value else 0
+        # union bpf_attr: map_fd, padding, key, value, flags.
+        attributes = struct.pack("=IIQQQ", self.fd, 0, ctypes.addressof(key_word), value_at, 0)
+        number = _SYSCALL_NUMBERS[platform.machine()]
+        if _LIBC.syscall(number, command, attributes, len(attributes)) < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
+
+
+class Maps(NamedTuple):
+    """The maps of a program by their names in bpf/monitor.c."""
+
+    streams: Map
+    orders: Map
+    interfaces: Map
+    interface_slots: Map | None = None
+
+
+def count_possible_cpus() -> int:
+    """Return how many copies a per-CPU value has: CPUs that may ever be there ("0-3,5")."""
+    text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii")
+    spans = [span.split("-") for span in text.strip().split(",")]
+    return sum(int(span[-1]) - int(span[0]) + 1 for span in spans)
+
+
+def require_reasons(maps: Maps) -> None:
     """Refuse a program whose enum outcome is not that of samples.py."""
-    reasons = dict(maps[b"interfaces"].Leaf._type_._fields_)["unparsed"]._length_
+    reasons = sum(name.startswith("unparsed[") for name in maps.interfaces.members)
     if reasons != len(UNPARSED_REASONS):
         message = f"cannot use bpf/packet.h: it has {reasons} reasons, vtap/samples.py other ones"
         raise CompileError(message)
 
 
-def read_streams(maps: Any, layout: tuple[StreamKey, ...]) -> Mapping[StreamKey, StreamSample]:
+def read_streams(maps: Maps, layout: tuple[StreamKey, ...]) -> Mapping[StreamKey, StreamSample]:
     """Read every stream; layout names the stream of each slot."""
-    streams = maps[b"streams"]
-    orders = maps[b"orders"]
     return {
-        key: StreamSample(_add_up(streams[slot]), _sequence_number(orders[slot].last_sequence))
+        key: StreamSample(
+            maps.streams.read(slot), _sequence_number(maps.orders.read(slot)["last_sequence"])
+        )
         for slot, key in enumerate(layout)
     }
 
 
-def read_interface(maps: Any, slot: int, *, up: bool) -> InterfaceSample:
+def read_interface(maps: Maps, slot: int, *, up: bool) -> InterfaceSample:
     """Read the counters of the interface of this slot; up is passed through."""
-    cpus = maps[b"interfaces"][slot]
-    return InterfaceSample(
-        up,
-        sum(cpu.unmatched for cpu in cpus),
-        sum(cpu.merged for cpu in cpus),
-        {
-            reason: sum(cpu.unparsed[index] for cpu in cpus)
-            for index, reason in enumerate(UNPARSED_REASONS)
-        },
-    )
-
-
-def fill_rule_table(table: Any, entries: Mapping[bytes, int]) -> None:
-    """Put a rule's number under each key of a table of codegen.make_rule_tables()."""
-    for key, number in entries.items():
-        table[table.Key.from_buffer_copy(key)] = table.Leaf(number)
-
-
-def _add_up(cpus: Any) -> dict[str, int]:
-    names = [name for name, _ in cpus[0]._fields_]
-    return {name: sum(getattr(cpu, name) for cpu in cpus) for name in names}
+    counters = maps.interfaces.read(slot)
+    unparsed = {
+        reason: counters[f"unparsed[{index}]"] for index, reason in enumerate(UNPARSED_REASONS)
+    }
+    return InterfaceSample(up, counters["unmatched"], counters["merged"], unparsed)
 
 
 def _sequence_number(last_sequence: int) -> int | None:

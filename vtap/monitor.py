@@ -101,7 +101,7 @@ def _discard_output() -> None:
 
 
 def _check(options: Options, config: Config, source: str, interfaces: tuple[str, ...]) -> None:
-    _compile(options, config, source, interfaces).close()
+    _compile(options, config, source, interfaces, attach=False).close()
     text = f"{options.config}: good; the kernel accepts the program for {', '.join(interfaces)}\n"
     for number, rule in enumerate(config.rules):
         name = f" ({rule.name})" if rule.name else ""
@@ -111,7 +111,14 @@ def _check(options: Options, config: Config, source: str, interfaces: tuple[str,
     _print(text)
 
 
-def _compile(options: Options, config: Config, source: str, interfaces: tuple[str, ...]) -> Program:
+def _compile(
+    options: Options,
+    config: Config,
+    source: str,
+    interfaces: tuple[str, ...],
+    *,
+    attach: bool = True,
+) -> Program:
     # It takes longest: what the user has to mend is known before LLVM is even loaded.
     with progress(f"compiling the program for {', '.join(interfaces)}"):
         from vtap.program import Program  # noqa: PLC0415
@@ -121,6 +128,7 @@ def _compile(options: Options, config: Config, source: str, interfaces: tuple[st
             interfaces,
             rule_tables=make_rule_tables(config),
             promiscuous=options.promiscuous,
+            attach=attach,
         )
 
 

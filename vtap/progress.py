@@ -22,7 +22,7 @@ def progress(what: str) -> Iterator[None]:
     if not os.isatty(_STDERR):
         yield
         return
-    # Its own descriptor: program.py holds back what is written to standard error meanwhile.
+    # Its own descriptor: it stays the terminal, whatever standard error becomes meanwhile.
     terminal = os.dup(_STDERR)
     ended = threading.Event()
     thread = threading.Thread(target=_show, args=(terminal, what, ended), daemon=True)

@@ -19,8 +19,8 @@ import pytest
 
 from tests.support.kernel import make_config
 from vtap.codegen import generate_source
+from vtap.compiler import compile_program, load_program
 from vtap.config import Display
-from vtap.program import compile_program, load_program
 from vtap.shapes import MIN_ENTRIES
 
 if TYPE_CHECKING:

@@ -195,3 +195,44 @@ def test_an_interface_made_again_unnoticed_is_attached_again(
             outcome = monitor.end()
 
     assert outcome.counts("UDP", interface="right")[0] == 23 + 29
+
+
+def rename(veth: Veth, ifname: str) -> Veth:
+    """Rename the right end, which older kernels do only while it is down."""
+    namespace = veth.right.namespace
+    ip(f"-n {namespace.name} link set dev {veth.right.ifname} down")
+    ip(f"-n {namespace.name} link set dev {veth.right.ifname} name {ifname} up")
+    renamed = Veth(veth.left, veth.right._replace(ifname=ifname))
+    wait_until_running(renamed)
+    return renamed
+
+
+@pytest.mark.parametrize("neighbours", [0, 1], ids=["alone", "one of two"])
+def test_a_renamed_interface_is_not_ours_any_more(
+    namespace: Namespace, tmp_path: Path, neighbours: int
+) -> None:
+    """Nothing of it is counted until it has its name again, nor while another one has that name."""
+    veth = make_pair(namespace, "left", "right")
+    with pairs("neighbour", namespace, neighbours) as others:
+        names = [other.right.ifname for other in others]
+        with start(namespace, tmp_path, "right", *names) as monitor:
+            for again, count in ((1, 23), (2, 29)):
+                send_frames(veth.left, [UDP_FRAME] * count)
+                veth = rename(veth, "other")
+                monitor.wait_for_message("right: gone, down or", times=again)
+                monitor.wait_for_sample(up_sample("right"), 0)
+                assert "promiscuity 0" in ip(f"-n {namespace.name} -d link show dev other")
+                send_frames(veth.left, [UDP_FRAME] * 31)
+                veth = rename(veth, "right")
+                monitor.wait_for_message("right: up again", times=again)
+                monitor.wait_for_sample(up_sample("right"), 1)
+                assert "promiscuity 1" in ip(f"-n {namespace.name} -d link show dev right")
+            veth = rename(veth, "other")
+            monitor.wait_for_message("right: gone, down or", times=3)
+            new = make_pair(namespace, "new", "right")
+            monitor.wait_for_message("right: up again", times=3)
+            send_frames(veth.left, [UDP_FRAME] * 37)
+            send_frames(new.left, [UDP_FRAME] * 41)
+            outcome = monitor.end()
+
+    assert (outcome.status, outcome.counts("UDP", interface="right")[0]) == (0, 23 + 29 + 41)

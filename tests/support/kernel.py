@@ -13,9 +13,9 @@ from bcc import BPF
 
 from tests.support.bpf_syscall import run_program
 from vtap.codegen import generate_source, make_rule_tables
+from vtap.compiler import compile_program, fill_rule_table, find_maps, load_program
 from vtap.config import Config, Display
-from vtap.maps import fill_rule_table, read_interface, read_streams
-from vtap.program import compile_program, load_program
+from vtap.maps import read_interface, read_streams
 from vtap.rules import ALL_RULES, Protocol, parse_rule
 from vtap.samples import InterfaceSample, StreamKey, StreamSample, layout_streams
 
@@ -61,6 +61,7 @@ class Kernel:
         self._prog_fd: int = load_program(self._bpf, BPF.SCHED_CLS).fd
         for name, entries in make_rule_tables(config).items():
             fill_rule_table(self._bpf[name.encode()], entries)
+        self._read = find_maps(self._bpf)
         self._maps = [b"streams", b"orders", b"interfaces"]
         self._maps += [b"datagram_ports"] if config.reads_ports() else []
         self.now_ns = START_NS
@@ -102,7 +103,7 @@ class Kernel:
     def stream(self, protocol: Protocol, interface: str = "a") -> StreamSample:
         """Read the stream of a protocol."""
         key = StreamKey(interface, ALL_RULES, protocol)
-        return read_streams(self._bpf, self._layout)[key]
+        return read_streams(self._read, self._layout)[key]
 
     def counters(self, protocol: Protocol, interface: str = "a") -> Mapping[str, int]:
         """Read the counters of a protocol's stream."""
@@ -110,14 +111,14 @@ class Kernel:
 
     def interface(self, interface: str = "a") -> InterfaceSample:
         """Read the counters of an interface besides its streams."""
-        return read_interface(self._bpf, self._names.index(interface), up=True)
+        return read_interface(self._read, self._names.index(interface), up=True)
 
     def outcomes(self) -> dict[str, object]:
         """Say where frames went: (packets, bytes, payload_bytes) a protocol, else a number a
         reason; what is 0 is left out.
         """
         found: dict[str, object] = {}
-        for key, stream in read_streams(self._bpf, self._layout).items():
+        for key, stream in read_streams(self._read, self._layout).items():
             counts = tuple(stream.counters[name] for name in ("packets", "bytes", "payload_bytes"))
             if any(counts):
                 found[key.protocol.name] = counts
