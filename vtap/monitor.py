@@ -56,7 +56,7 @@ def run(options: Options, launch: Launch) -> int:
 def prepare(options: Options) -> tuple[Config, tuple[str, ...]]:
     """Return configuration and interfaces of a run; VtapError says why it cannot be had."""
     config = _load(options)
-    require_capabilities(attach=not options.check, promiscuous=options.promiscuous)
+    require_capabilities(attach=not options.check)
     return config, choose_interfaces(options.interfaces)
 
 
@@ -153,7 +153,7 @@ def _measure(
                 jitter_interval_s=options.jitter_interval_s,
                 duration_s=options.duration_s,
             )
-            drop_capabilities(promiscuous=options.promiscuous)
+            drop_capabilities()
             if enlisted.server is not None:
                 enlisted.server.serve()
             if not stop.wait(0):

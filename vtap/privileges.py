@@ -12,14 +12,12 @@ from pathlib import Path
 
 from vtap.errors import PrivilegeError
 
-CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
 CAP_SYS_ADMIN = 21
 CAP_PERFMON = 38
 CAP_BPF = 39
 
 _NAMES = {
-    CAP_NET_ADMIN: "CAP_NET_ADMIN",
     CAP_NET_RAW: "CAP_NET_RAW",
     CAP_PERFMON: "CAP_PERFMON",
     CAP_BPF: "CAP_BPF",
@@ -35,31 +33,28 @@ def _effective() -> int:
     return int(status.split("CapEff:")[1].split()[0], 16)
 
 
-def require_capabilities(*, attach: bool, promiscuous: bool) -> None:
+def require_capabilities(*, attach: bool) -> None:
     """Raise PrivilegeError, naming what is missing to load the program and to attach it."""
     effective = _effective()
     needed = [] if effective >> CAP_SYS_ADMIN & 1 else [CAP_BPF, CAP_PERFMON]
     if attach:
         needed.append(CAP_NET_RAW)
-        if promiscuous:
-            needed.append(CAP_NET_ADMIN)
     missing = [_NAMES[capability] for capability in needed if not effective >> capability & 1]
     if missing:
         message = f"cannot load the program: {' '.join(missing)} missing; run as root, with sudo"
         raise PrivilegeError(message)
 
 
-def drop_capabilities(*, promiscuous: bool) -> None:
-    """Keep only what attaching to an interface that comes back needs, in this thread.
+def drop_capabilities() -> None:
+    """Keep none in this thread, on a kernel that lets the maps be read without.
 
     Threads started later inherit that; nothing that is executed can get more.
     """
     effective = _effective()
-    kept = 1 << CAP_NET_RAW | (1 << CAP_NET_ADMIN if promiscuous else 0)
+    kept = 0
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
     if release and tuple(map(int, release.groups())) < _MAPS_READABLE_WITHOUT_CAP_BPF:
-        kept |= 1 << (CAP_BPF if effective >> CAP_BPF & 1 else CAP_SYS_ADMIN)
-    kept &= effective
+        kept = effective & 1 << (CAP_BPF if effective >> CAP_BPF & 1 else CAP_SYS_ADMIN)
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
     low, high = kept & 0xFFFFFFFF, kept >> 32

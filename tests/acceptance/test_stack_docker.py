@@ -39,7 +39,7 @@ PROMETHEUS = "http://127.0.0.1:9090"
 HEALTHY_TIMEOUT_S = 90
 SEEN_TIMEOUT_S = 60  # as in test_stack_prometheus.py
 
-CAPABILITIES = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21, "PERFMON": 38, "BPF": 39}
+CAPABILITIES = {"NET_RAW": 13, "SYS_ADMIN": 21, "PERFMON": 38, "BPF": 39}
 """linux/capability.h."""
 PROFILES = ("--profile", "monitor", "--profile", "alerts")
 
@@ -194,7 +194,7 @@ def test_the_monitor_measures_what_is_sent(stack: Stack) -> None:
 
 
 def test_the_monitor_has_the_capabilities_that_it_needs(stack: Stack) -> None:
-    """Four (or, on an engine that does not know them, three); once it measures, two."""
+    """Three (or, on an engine that does not know them, two); once it measures, none."""
     container = stack.inspect("monitor")
     loading = {"BPF", "PERFMON"} if stack.knows_bpf else {"SYS_ADMIN"}
     status = stack.execute("monitor", "cat", "/proc/1/status")
@@ -206,8 +206,8 @@ def test_the_monitor_has_the_capabilities_that_it_needs(stack: Stack) -> None:
         return names
 
     assert not container["HostConfig"]["Privileged"]
-    assert capabilities("CapBnd") == {"NET_ADMIN", "NET_RAW"} | loading
-    assert capabilities("CapEff") == {"NET_ADMIN", "NET_RAW"}
+    assert capabilities("CapBnd") == {"NET_RAW"} | loading
+    assert capabilities("CapEff") == set()
 
 
 @pytest.mark.parametrize("service", ["prometheus", "grafana", "alertmanager", "monitor"])

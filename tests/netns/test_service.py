@@ -94,7 +94,7 @@ def test_an_instance_runs_with_what_the_unit_leaves_it(controller: Controller) -
     assert (process.returncode, controller.records()) == (0, [])
 
 
-@pytest.mark.parametrize("without", ["BPF", "NET_RAW", "NET_ADMIN", "bpf", "AF_PACKET"])
+@pytest.mark.parametrize("without", ["BPF", "NET_RAW", "bpf", "AF_PACKET"])
 def test_it_needs_what_the_unit_leaves_it(controller: Controller, without: str) -> None:
     """Exit status 3 where one of them is missing: the confinement above is a real one."""
     done = controller.namespace.run(confined(controller, without=without), check=False)
