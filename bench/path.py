@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PAYLOAD_BYTES = 64
 NUMBER_OFFSET = 14 + 20 + 8 + 4  # Ethernet, IPv4, UDP, OFFSET
 FRAME = ethernet(ipv4(udp(bytes(PAYLOAD_BYTES))))
-CHUNK_FRAMES = 10_000
-WARM_UP_FRAMES = 2 * CHUNK_FRAMES
+PIECE_FRAMES = 20_000
+WARM_UP_FRAMES = PIECE_FRAMES
 
 SETTLED_SHARE = 0.05
 SETTLE_S = 30.0
@@ -36,7 +36,7 @@ POLL_S = 0.1
 class Cost(NamedTuple):
     """One turn: what a frame took on each CPU, and what the peer's processes spent for it.
 
-    nothing_ns is what a frame took right before, on the interface with nothing attached.
+    nothing_ns is what a frame took between, on the interface with nothing attached.
     """
 
     packet_ns: float
@@ -110,40 +110,36 @@ def _attach(peer: Peer, left: Namespace) -> Iterator[_Station]:
 def _take_turn(
     station: _Station, nothing: _Station, injector: Injector, frames: int, cpus: int
 ) -> Cost:
-    """Inject from this many CPUs at once, and wait until the peer's processes are idle again."""
-    _inject(nothing, injector, WARM_UP_FRAMES, cpus)
-    nothing_ns = _inject(nothing, injector, frames, cpus)
-    _inject(station, injector, WARM_UP_FRAMES, cpus)
-    _settle(station.attached.pids)
-    before_s = cpu_seconds(station.attached.pids)
-    packet_ns = _inject(station, injector, frames, cpus)
-    _settle(station.attached.pids)
-    used_s = cpu_seconds(station.attached.pids) - before_s
-    return Cost(packet_ns, nothing_ns, frames * cpus, used_s)
+    """Inject from this many CPUs at once, by turns where nothing is attached and where the peer is.
+
+    Processes that work on every frame get all frames in one piece, which is what they have to bear.
+    """
+    for warmed in (nothing, station):
+        _inject(warmed, injector, WARM_UP_FRAMES, cpus)
+    _settle(station)
+    piece_frames = frames if station.peer.copies_frames else PIECE_FRAMES
+    nothing_ns, packet_ns, used_s = [], [], 0.0
+    for _ in range(frames // piece_frames):
+        nothing_ns.append(_inject(nothing, injector, piece_frames, cpus))
+        before_s = cpu_seconds(station.attached.pids)
+        packet_ns.append(_inject(station, injector, piece_frames, cpus))
+        _settle(station)
+        used_s += cpu_seconds(station.attached.pids) - before_s
+    return Cost(_lower_quartile(packet_ns), _lower_quartile(nothing_ns), frames * cpus, used_s)
 
 
 def _inject(station: _Station, injector: Injector, count: int, cpus: int) -> float:
-    """Return the nanoseconds of a frame: a quarter of the chunks took less, on each CPU.
-
-    What else runs on the machine only ever makes a chunk longer.
-    """
+    """Return the nanoseconds of a frame, mean of the CPUs."""
     injections = [
-        injector.start(
-            FRAME,
-            count,
-            cpu=cpu,
-            first_number=cpu * 2**31,
-            interface=station.interface,
-            chunk_frames=CHUNK_FRAMES,
-        )
+        injector.start(FRAME, count, cpu=cpu, first_number=cpu * 2**31, interface=station.interface)
         for cpu in range(cpus)
     ]
-    for injection in injections:
-        injection.wait()
-    return statistics.mean(
-        statistics.quantiles(injection.chunks_ns, n=4, method="inclusive")[0]
-        for injection in injections
-    )
+    return statistics.mean(injection.wait() for injection in injections)
+
+
+def _lower_quartile(pieces_ns: list[float]) -> float:
+    """Return what a quarter took less than: other work on the machine only makes them longer."""
+    return sorted(pieces_ns)[len(pieces_ns) // 4]
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
@@ -156,10 +152,13 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return sum(int(text.split()[0]) for text in texts) / 1e9
 
 
-def _settle(pids: Sequence[int]) -> None:
-    """Wait until the processes have worked off what their buffers hold."""
+def _settle(station: _Station) -> None:
+    """Wait until processes that copy frames have worked off what their buffers hold."""
+    if not station.peer.copies_frames:
+        return
+    pids = station.attached.pids
     deadline_s = time.monotonic() + SETTLE_S
-    while pids and time.monotonic() < deadline_s:
+    while time.monotonic() < deadline_s:
         before_s, start_s = cpu_seconds(pids), time.monotonic()
         time.sleep(POLL_S)
         if cpu_seconds(pids) - before_s < SETTLED_SHARE * (time.monotonic() - start_s):

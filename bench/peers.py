@@ -55,11 +55,13 @@ class Peer(NamedTuple):
     Attributes:
         attach: takes the interface and a folder for files.
         needs: the command that must be there.
+        copies_frames: whether its process works on every frame.
     """
 
     name: str
     attach: Attach
     needs: str = PYTHON
+    copies_frames: bool = False
 
     @property
     def is_here(self) -> bool:
@@ -191,6 +193,7 @@ TCPDUMP_WRITE = Peer(
         r"(\d+) packets captured",
     ),
     "tcpdump",
+    copies_frames=True,
 )
 TCPDUMP_PRINT = Peer(
     "`tcpdump -n`",
@@ -201,6 +204,7 @@ TCPDUMP_PRINT = Peer(
         quiet=False,
     ),
     "tcpdump",
+    copies_frames=True,
 )
 TSHARK = Peer(
     "`tshark -q -z io,stat`",
@@ -210,6 +214,7 @@ TSHARK = Peer(
         r"<>[^|]*\| +(\d+) +\|",
     ),
     "tshark",
+    copies_frames=True,
 )
 IFTOP = Peer(
     "`iftop -t`",
@@ -217,6 +222,7 @@ IFTOP = Peer(
         lambda ifname, _: ["iftop", "-t", "-n", "-N", "-i", ifname], None, None, quiet=False
     ),
     "iftop",
+    copies_frames=True,
 )
 SOFTFLOWD = Peer(
     "`softflowd`",
@@ -230,6 +236,7 @@ SOFTFLOWD = Peer(
         ask=lambda folder: ["softflowctl", "-c", str(folder / "ctl"), "statistics"],
     ),
     "softflowd",
+    copies_frames=True,
 )
 BMON = Peer(
     "`bmon`",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 REPEAT = 50_000
 PAYLOAD_BYTES = 100
 LONG_PAYLOAD_BYTES = 1400
+INTERFACES = (2, 16)
 PATTERN_POSITIONS = (0, 100, 700, 1390)
 
 NUMBERED = Config(offset=OFFSET, sequence_threshold=THRESHOLD)
@@ -115,6 +116,8 @@ def _compared() -> list[Series]:
     }
     programs = {
         "floor": load_file("floor"),
+        "floor without its load": load_file("floor", without="LOAD"),
+        "floor without its clock": load_file("floor", without="CLOCK"),
         "baseline": load_file("seed_style"),
         "vTap": load_monitor(NUMBERED),
     }
@@ -141,7 +144,12 @@ def _frames() -> list[Series]:
         "UDP, 18 bytes of payload": ethernet(ipv4(udp(bytes(18)))),
         "UDP, 1400 bytes of payload": ethernet(ipv4(udp(bytes(1400)))),
     }
-    return [Series(f"vTap, {name}", monitor, frame) for name, frame in frames.items()]
+    series = [Series(f"vTap, {name}", monitor, frame) for name, frame in frames.items()]
+    datagram = ethernet(ipv4(udp(payload)))
+    for count in INTERFACES:
+        loaded = load_monitor(NUMBERED, interfaces=count)
+        series.append(Series(f"vTap, UDP, one of {count} interfaces", loaded, datagram))
+    return series
 
 
 def _patterns() -> list[Series]:

@@ -31,19 +31,26 @@ class Loaded(NamedTuple):
     fd: int
 
 
-def load_file(name: str, *, program_type: int = BPF.SCHED_CLS, pattern: bool = False) -> Loaded:
-    """Load bench/NAME.c; with pattern, it searches for PATTERN."""
+def load_file(
+    name: str, *, program_type: int = BPF.SCHED_CLS, pattern: bool = False, without: str = ""
+) -> Loaded:
+    """Load bench/NAME.c; with pattern, it searches for PATTERN; without names a part left out."""
     cflags = [f"-I{FOLDER / 'include'}", f"-DSEQUENCE_THRESHOLD={THRESHOLD}"]
     cflags += [f"-DSEQUENCE_OFFSET={OFFSET}"]
     cflags += [f"-DSEQUENCE_PATTERN={PATTERN:#x}U"] if pattern else []
+    cflags += [f"-DWITHOUT_{without}"] if without else []
     bpf = compile_program((FOLDER / f"{name}.c").read_bytes(), *cflags)
     return Loaded(bpf, bpf.load_func(b"monitor", program_type).fd)
 
 
 def load_monitor(config: Config, *, interfaces: int = 1) -> Loaded:
-    """Load vTap's program for a configuration, for test runs."""
+    """Load vTap's program for a configuration, for test runs, whose frames come from `lo`."""
     bpf = compile_monitor(generate_source(config, interfaces))
     loaded = Loaded(bpf, load_program(bpf, BPF.SCHED_CLS).fd)
     for name, entries in make_rule_tables(config).items():
         fill_rule_table(bpf[name.encode()], entries)
+    if interfaces > 1:
+        slots = bpf[b"interface_slots"]
+        for ifindex in range(1, interfaces + 1):
+            slots[slots.Key(ifindex)] = slots.Leaf(ifindex - 1)
     return loaded

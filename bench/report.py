@@ -45,7 +45,7 @@ def render(results: Results, rounds: int) -> str:
         [
             f"{describe_machine()}. Load of the machine at the end: {os.getloadavg()[0]:.1f}.",
             f"Path cost: medians of {rounds} rounds of UDP frames of {len(FRAME)} bytes; "
-            '"added" is the median of the differences from nothing attached, right before.',
+            '"added" is the median of the differences from nothing attached, measured by turns.',
             render_path(results.path),
             "Program cost: nanoseconds by BPF_PROG_TEST_RUN, net of an empty program.",
             _render_figures("Program, frame", "ns", results.program),

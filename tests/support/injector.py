@@ -71,7 +71,6 @@ class Injection:
         frame: bytes,
         count: int,
         cpu: int,
-        chunk_frames: int = CHUNK_FRAMES,
     ) -> None:
         """Start at once."""
         self._interface = interface
@@ -79,8 +78,6 @@ class Injection:
         self._frame = frame
         self._count = count
         self._cpu = cpu
-        self._chunk_frames = chunk_frames
-        self.chunks_ns: list[int] = []  # nanoseconds a frame took, in each chunk
         self._total_ns = 0
         self._stopped = threading.Event()
         self._error: OSError | None = None
@@ -97,9 +94,8 @@ class Injection:
             self._interface.namespace.enter_thread()
             remaining = self._count
             while remaining > 0 and not self._stopped.is_set():
-                chunk = min(remaining, self._chunk_frames)
+                chunk = min(remaining, CHUNK_FRAMES)
                 frame_ns = inject_frames(self._prog_fd, self._frame, chunk, self._interface.ifindex)
-                self.chunks_ns.append(frame_ns)
                 self._total_ns += chunk * frame_ns
                 remaining -= chunk
         except OSError as error:
@@ -168,19 +164,16 @@ class Injector:
         cpu: int = 0,
         first_number: int = 0,
         interface: Interface | None = None,
-        chunk_frames: int = CHUNK_FRAMES,
     ) -> Injection:
         """Start `count` copies, numbered from `first_number`; one injection at a time on a CPU.
 
-        `interface` is another one than the injector's own; each chunk is timed for itself.
+        `interface` is another one than the injector's own.
         """
         cells = self._bpf[b"cells"]
         cell = cells.Leaf()
         cell.number = first_number
         cells[cells.Key(cpu)] = cell
-        injection = Injection(
-            interface or self._interface, self._prog_fd, frame, count, cpu, chunk_frames
-        )
+        injection = Injection(interface or self._interface, self._prog_fd, frame, count, cpu)
         self._injections.append(injection)
         return injection
 
