@@ -13,7 +13,8 @@ from bcc import BPF
 from tests.support.injector import compile_program
 from vtap.codegen import generate_source, make_rule_tables
 from vtap.compiler import compile_program as compile_monitor
-from vtap.compiler import fill_rule_table, load_program
+from vtap.compiler import fill_rule_table, find_maps, load_program
+from vtap.maps import write_slot
 
 if TYPE_CHECKING:
     from vtap.config import Config
@@ -50,7 +51,7 @@ def load_monitor(config: Config, *, interfaces: int = 1) -> Loaded:
     for name, entries in make_rule_tables(config).items():
         fill_rule_table(bpf[name.encode()], entries)
     if interfaces > 1:
-        slots = bpf[b"interface_slots"]
-        for ifindex in range(1, interfaces + 1):
-            slots[slots.Key(ifindex)] = slots.Leaf(ifindex - 1)
+        slots = find_maps(bpf)
+        for slot in range(interfaces):
+            write_slot(slots, slot + 1, slot)
     return loaded

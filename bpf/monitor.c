@@ -13,13 +13,16 @@
 #include "stream.h"
 
 #define PACKET_OUTGOING 4 /* linux/if_packet.h */
+#define NEAR_INTERFACES 16384 /* 128 KiB; ifindexes start at 1 and are not used again */
 #define STREAMS (INTERFACES * ROWS * PROTOCOLS)
 
 BPF_PERCPU_ARRAY(streams, struct stream, STREAMS);
 BPF_ARRAY(orders, struct order, STREAMS);
 BPF_PERCPU_ARRAY(interfaces, struct interface, INTERFACES);
 #if INTERFACES > 1
-BPF_HASH(interface_slots, __u32, __u32, INTERFACES); /* ifindex -> slot */
+/* ifindex -> slot + 1, 0: none.  The kernel inlines the lookup of an array: a third of a hash's. */
+BPF_ARRAY(near_slots, __u32, NEAR_INTERFACES);
+BPF_HASH(far_slots, __u32, __u32, INTERFACES);
 #endif
 #ifdef SEQUENCE_PATTERN
 BPF_PERCPU_ARRAY(chunks, struct chunk, 1);
@@ -57,11 +60,13 @@ static __always_inline int find_interface_slot(struct __sk_buff *skb, __u32 *slo
 {
 #if INTERFACES > 1
 	__u32 ifindex = skb->ifindex;
-	__u32 *found = interface_slots.lookup(&ifindex);
+	__u32 *found = near_slots.lookup(&ifindex);
 
 	if (!found)
+		found = far_slots.lookup(&ifindex);
+	if (!found || !*found)
 		return -1;
-	*slot = *found;
+	*slot = *found - 1;
 #else
 	*slot = 0;
 #endif

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 FUNCTION = b"monitor"
 SOCKET_FILTER = 1
 """BPF_PROG_TYPE_SOCKET_FILTER of linux/bpf.h."""
-MAPS = ("streams", "orders", "interfaces", "interface_slots")
-"""Those that user space reads or writes while it measures; the last is not in every program."""
+MAPS = ("streams", "orders", "interfaces", "near_slots", "far_slots")
+"""Those that user space reads or writes while it measures; the last two for several interfaces."""
 
 
 class Loaded(NamedTuple):

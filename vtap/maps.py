@@ -7,6 +7,7 @@ that bpf/stream.h gives them.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import struct
@@ -72,7 +73,8 @@ class Maps(NamedTuple):
     streams: Map
     orders: Map
     interfaces: Map
-    interface_slots: Map | None = None
+    near_slots: Map | None = None
+    far_slots: Map | None = None
 
 
 def count_possible_cpus() -> int:
@@ -80,6 +82,24 @@ def count_possible_cpus() -> int:
     text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii")
     spans = [span.split("-") for span in text.strip().split(",")]
     return sum(int(span[-1]) - int(span[0]) + 1 for span in spans)
+
+
+def write_slot(maps: Maps, ifindex: int, slot: int | None) -> None:
+    """Have the program count what comes from an interface into a slot, or not at all: None.
+
+    Raises OSError, of ENOENT where an interface that is to be forgotten had no slot.
+    """
+    if not maps.near_slots or not maps.far_slots:
+        return
+    try:
+        maps.near_slots.write(ifindex, 0 if slot is None else slot + 1)
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+        if slot is None:
+            maps.far_slots.delete(ifindex)
+        else:
+            maps.far_slots.write(ifindex, slot + 1)
 
 
 def require_reasons(maps: Maps) -> None:

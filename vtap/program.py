@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from vtap.compiler import load_in_child
 from vtap.errors import AttachError, VtapError
 from vtap.interfaces import find_interface
-from vtap.maps import read_interface, read_streams, require_reasons
+from vtap.maps import read_interface, read_streams, require_reasons, write_slot
 from vtap.rules import ALL_RULES
 from vtap.samples import NS_PER_SECOND, ProgramAccount, Sample, layout_streams
 
@@ -95,9 +95,7 @@ class Program:
             message = f"cannot attach to '{name}': no such interface"
             raise AttachError(message)
         try:
-            if self._maps.interface_slots:
-                slot = self.interfaces.index(name)
-                self._maps.interface_slots.write(interface.ifindex, slot)
+            write_slot(self._maps, interface.ifindex, self.interfaces.index(name))
             # The socket keeps its filter, and binding needs no capability (net/packet/af_packet.c).
             self._sockets[name].bind((name, _ETH_P_ALL))
             self._set_promiscuous(name, _PACKET_ADD_MEMBERSHIP, interface.ifindex)
@@ -120,9 +118,8 @@ class Program:
             if renamed:  # else it was deleted, and the kernel has unbound the socket
                 self._sockets[name].bind((renamed, _ETH_P_NONE))
                 self._set_promiscuous(name, _PACKET_DROP_MEMBERSHIP, ifindex)
-        if self._maps.interface_slots:
-            with suppress(FileNotFoundError):
-                self._maps.interface_slots.delete(ifindex)
+        with suppress(FileNotFoundError):
+            write_slot(self._maps, ifindex, None)
 
     def _follow_interfaces(self) -> dict[str, bool]:
         """Attach again to what was made anew; tells which interfaces are up and attached."""

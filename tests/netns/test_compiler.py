@@ -50,13 +50,13 @@ def test_the_process_that_measures_has_no_compiler_in_it(veth: Veth, tmp_path: P
 
 
 def test_descriptors_come_with_the_program_and_go_with_it() -> None:
-    """The program, streams, orders and interfaces; slots only where there are several."""
+    """The program, streams, orders and interfaces; their slots only where there are several."""
     before = held()
     one = Program(SOURCE, ("a",), attach=False)
     assert count_descriptors() - len(before[0]) == 4
     one.close()
     several = Program(generate_source(Config(), 3), ("a", "b", "c"), attach=False)
-    assert count_descriptors() - len(before[0]) == 5
+    assert count_descriptors() - len(before[0]) == 6
     several.close()
     several.close()
     assert held() == before

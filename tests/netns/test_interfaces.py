@@ -177,19 +177,24 @@ def test_an_interface_made_again_is_attached_again(
     assert outcome.stderr.count("\n") == 1 + 4 + 1 + neighbours
 
 
-@pytest.mark.parametrize("neighbours", [0, 1], ids=["alone", "one of two"])
+# 16384 is NEAR_INTERFACES of bpf/monitor.c.
+@pytest.mark.parametrize(
+    ("ifindex", "neighbours"),
+    [(77, 0), (77, 1), (16383, 1), (16384, 1)],
+    ids=["alone", "one of two", "the last near one", "the first far one"],
+)
 def test_an_interface_made_again_unnoticed_is_attached_again(
-    namespace: Namespace, tmp_path: Path, neighbours: int
+    namespace: Namespace, tmp_path: Path, ifindex: int, neighbours: int
 ) -> None:
     """Gone and back between two samples, with the same name and number, it is still counted."""
-    veth = make_pair(namespace, "left", "right", 77)
+    veth = make_pair(namespace, "left", "right", ifindex)
     with pairs("neighbour", namespace, neighbours) as others:
         names = [other.right.ifname for other in others]
         options = ["-i", "right", *names, "--format", "json"]  # a sample a second
         with run_monitor(namespace, tmp_path, *options) as monitor:
             send_frames(veth.left, [UDP_FRAME] * 23)
             ip(f"-n {namespace.name} link delete dev left")
-            veth = make_pair(namespace, "left", "right", 77)
+            veth = make_pair(namespace, "left", "right", ifindex)
             monitor.wait_for_rows(len(monitor.rows(interface="right")) + 3, interface="right")
             send_frames(veth.left, [UDP_FRAME] * 29)
             outcome = monitor.end()

@@ -15,7 +15,7 @@ from tests.support.bpf_syscall import run_program
 from vtap.codegen import generate_source, make_rule_tables
 from vtap.compiler import compile_program, fill_rule_table, find_maps, load_program
 from vtap.config import Config, Display
-from vtap.maps import read_interface, read_streams
+from vtap.maps import read_interface, read_streams, write_slot
 from vtap.rules import ALL_RULES, Protocol, parse_rule
 from vtap.samples import InterfaceSample, StreamKey, StreamSample, layout_streams
 
@@ -74,8 +74,7 @@ class Kernel:
 
     def set_interface(self, slot: int, ifindex: int) -> None:
         """Give a slot its interface; for programs of several."""
-        slots = self._bpf[b"interface_slots"]
-        slots[slots.Key(ifindex)] = slots.Leaf(slot)
+        write_slot(self._read, ifindex, slot)
 
     def send(
         self,
