@@ -28,16 +28,7 @@ BPF_HASH(far_slots, __u32, __u32, INTERFACES);
 BPF_PERCPU_ARRAY(chunks, struct chunk, 1);
 #endif
 #ifdef RULES_READ_PORTS
-/* Ports of datagrams in pieces: only the first fragment has them, the later ones ask here. */
-struct datagram {
-	__u32 saddr[4]; /* network byte order */
-	__u32 daddr[4]; /* network byte order */
-	__u32 id; /* as on the wire */
-	__u8 family; /* 4 or 6 */
-	__u8 protocol; /* enum protocol */
-	__u16 interface_slot;
-};
-BPF_TABLE("lru_hash", struct datagram, __u32, datagram_ports, 4096);
+BPF_TABLE("lru_hash", struct datagram, __u32, datagram_ports, 4096); /* sport << 16 | dport */
 #endif
 
 #define NO_RULE 0xffffffff /* above every rule's number; -1 as an int */

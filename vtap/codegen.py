@@ -29,7 +29,7 @@ ALL_BITS = 0xFFFFFFFF
 FILTERS = "rule_filters"
 """The map that says of most keys, before a lookup, that they are in no table."""
 
-_INCLUDE = re.compile(r'^#include "([a-z.]+)"\n', re.MULTILINE)
+_INCLUDE = re.compile(r'^#include "([a-z0-9.]+)"\n', re.MULTILINE)
 
 _DIRECTION_SWITCHES = {"in": "DIRECTION_IN", "out": "DIRECTION_OUT", "both": "DIRECTION_BOTH"}
 

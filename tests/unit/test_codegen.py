@@ -211,9 +211,9 @@ def test_every_include_is_resolved_once() -> None:
 
     assert "#include" not in source
     assert sorted(begun) == [
-        "bpf/compiler.h", "bpf/filter.h", "bpf/monitor.c", "bpf/packet.h", "bpf/parse.h",
-        "bpf/pattern.h", "bpf/sequence.h", "bpf/stream.h", "generated config.h",
-        "generated rules.h",
+        "bpf/compiler.h", "bpf/filter.h", "bpf/ipv4.h", "bpf/ipv6.h", "bpf/monitor.c",
+        "bpf/packet.h", "bpf/parse.h", "bpf/pattern.h", "bpf/sequence.h", "bpf/stream.h",
+        "bpf/transport.h", "generated config.h", "generated rules.h",
     ]  # fmt: skip
 
 
