@@ -5,19 +5,21 @@ Takes what rules.py makes of a rule's text; knows nothing of C or of options.
 
 from __future__ import annotations
 
-import difflib
 import enum
-import json
-import re
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
+from vtap.document import (
+    ObjectParser,
+    Pairs,
+    name_value,
+    parse_bool,
+    parse_integer,
+    read_json,
+)
 from vtap.errors import ConfigError, show
 from vtap.rules import PORT_MEMBERS, Protocol, Rule, parse_rule, parse_rule_name
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 NO_PATTERN = 0xFFFFFFFF
 """PATTERN's value for: there is no pattern, OFFSET counts from the payload's start."""
@@ -27,12 +29,6 @@ NO_OFFSET = -1
 
 MAX_OFFSET = 65535
 MAX_THRESHOLD = 2**31 - 1
-MAX_MESSAGE = 250
-"""Characters of a message that repeats the file's text; the middle of a longer one is left out."""
-
-_COMMENT_OR_STRING = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
-_TRAILING_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[\]}])', re.DOTALL)
-_INTEGER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,16})")
 
 
 class Display(enum.Enum):
@@ -96,13 +92,7 @@ def load_config(path: str) -> Config:
 
 def parse_config(text: str, path: str) -> Config:
     """Parse a configuration's text; path is what problems name as their place."""
-    try:
-        document = json.loads(_strip_comments(text), object_pairs_hook=_Pairs)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}"
-        raise ConfigError([f"{path}: {place}: not JSON: {error.msg.lower()}"]) from None
-    except (RecursionError, ValueError):
-        raise ConfigError([f"{path}: not JSON: nested too deeply or a number too long"]) from None
+    document = read_json(text, path)
     parser = _Parser()
     config = parser.parse_document(document)
     if parser.problems:
@@ -110,33 +100,12 @@ def parse_config(text: str, path: str) -> Config:
     return config
 
 
-def _strip_comments(text: str) -> str:
-    """Blank out comments and trailing commas; every other character keeps its line and column."""
-
-    def blank(match: re.Match[str]) -> str:
-        found = match.group()
-        return found if found[0] == '"' else re.sub(r"[^\n]", " ", found)
-
-    return _TRAILING_COMMA.sub(blank, _COMMENT_OR_STRING.sub(blank, text))
-
-
-class _Pairs(list):  # type: ignore[type-arg]
-    """The pairs of a JSON object in their order, so that a key given twice is seen."""
-
-
-class _Parser:
-    """Walks a JSON document, collecting every problem with its place.
-
-    The methods parse_* take a JSON value and its place (`RULES[2]`). They append to problems, or
-    raise ValueError with one argument a problem, which the caller appends under that place.
-    """
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
+class _Parser(ObjectParser):
+    """Parses a configuration; each parse_... takes a JSON value and its place."""
 
     def parse_document(self, document: Any) -> Config:
         """Return what could be read, with the defaults for the rest."""
-        values = self._parse_object(
+        values = self.parse_object(
             document, "", {key.name: partial(key.parse, self) for key in KEYS}
         )
         pattern = values.get("PATTERN", NO_PATTERN)
@@ -157,56 +126,20 @@ class _Parser:
             log_data=values.get("LOG_DATA", default.log_data),
         )
 
-    def _parse_object(
-        self, value: Any, place: str, parsers: Mapping[str, Callable[[Any, str], Any]]
-    ) -> dict[str, Any]:
-        """Parse an object's members by the parser of their key; left out where one failed."""
-        prefix = f"{place}: " if place else ""
-        if not isinstance(value, _Pairs):
-            self.problems.append(f"{prefix}{_name(value)} instead of an object {{...}}")
-            return {}
-        parsed: dict[str, Any] = {}
-        seen: set[str] = set()
-        for key, member in value:
-            member_place = f"{place}.{key}" if place else key
-            if key not in parsers:
-                self.problems.append(
-                    f"{prefix}unknown key '{_printable(key)}', {_cure(key, parsers)}"
-                )
-            elif key in seen:
-                self.problems.append(f"{member_place}: given twice, keep one")
-            else:
-                self._parse_member(parsed, key, member, member_place, parsers[key])
-            seen.add(key)
-        return parsed
-
-    def _parse_member(
-        self,
-        parsed: dict[str, Any],
-        key: str,
-        value: Any,
-        place: str,
-        parse: Callable[[Any, str], Any],
-    ) -> None:
-        try:
-            parsed[key] = parse(value, place)
-        except ValueError as error:
-            self.problems.extend(f"{place}: {_printable(problem)}" for problem in error.args)
-
     def parse_display(self, value: Any, place: str) -> frozenset[Display]:
-        parsers = {display.value: _parse_bool for display in Display}
-        switches = self._parse_object(value, place, parsers)
+        parsers = {display.value: parse_bool for display in Display}
+        switches = self.parse_object(value, place, parsers)
         return frozenset(display for display in Display if switches.get(display.value, True))
 
     def parse_rules(self, value: Any, place: str) -> tuple[Rule, ...]:
-        if not isinstance(value, list) or isinstance(value, _Pairs):
-            message = f"{_name(value)} instead of a list of rules"
+        if not isinstance(value, list) or isinstance(value, Pairs):
+            message = f"{name_value(value)} instead of a list of rules"
             raise ValueError(message)
         rules: dict[str, Rule] = {}
         named_at: dict[str, str] = {}
         for index, item in enumerate(value):
             here = f"{place}[{index}]"
-            self._parse_member(rules, here, item, here, self._parse_rule)
+            self.parse_member(rules, here, item, here, self._parse_rule)
             name = rules[here].name if here in rules else None
             if name is not None and named_at.setdefault(name, here) != here:
                 self.problems.append(f"{here}: name '{name}' is that of {named_at[name]} already")
@@ -216,11 +149,13 @@ class _Parser:
         """Read a rule: its text, or an object with name and match."""
         if isinstance(value, str):
             return parse_rule(value)
-        if not isinstance(value, _Pairs):
-            message = f"{_name(value)} is neither a rule's text nor an object with name and match"
+        if not isinstance(value, Pairs):
+            message = (
+                f"{name_value(value)} is neither a rule's text nor an object with name and match"
+            )
             raise ValueError(message)
         before = len(self.problems)
-        members = self._parse_object(value, place, {"name": _parse_name, "match": _parse_match})
+        members = self.parse_object(value, place, {"name": _parse_name, "match": _parse_match})
         if len(self.problems) == before and "match" not in members:
             message = "no match, the rule's five fields"
             raise ValueError(message)
@@ -228,63 +163,16 @@ class _Parser:
         return replace(rule, name=members.get("name"))
 
 
-def _printable(text: str) -> str:
-    """Keep a message one line of ASCII that says why at its end, whatever stands in the file."""
-    shown = text.encode("unicode_escape").decode("ascii")
-    kept = MAX_MESSAGE // 2
-    return shown if len(shown) <= MAX_MESSAGE else f"{shown[:kept]} ... {shown[-kept:]}"
-
-
-def _name(value: Any) -> str:
-    """Name a JSON value in a message."""
-    if isinstance(value, _Pairs):
-        return "an object"
-    if isinstance(value, list):
-        return "a list"
-    return json.dumps(value)
-
-
-def _cure(key: str, known: Iterable[str]) -> str:
-    """Say what an unknown key may have meant."""
-    by_upper = {name.upper(): name for name in known}
-    close = difflib.get_close_matches(key.upper(), by_upper, 1)
-    return f"did you mean {by_upper[close[0]]}?" if close else f"known are {', '.join(known)}"
-
-
-def _parse_bool(value: Any, _place: str) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-        return value.strip().lower() == "true"
-    message = f'{_name(value)} is not "True" or "False"'
-    raise ValueError(message)
-
-
-def _parse_integer(value: Any, low: int, high: int) -> int:
-    number = None
-    if isinstance(value, int) and not isinstance(value, bool):
-        number = value
-    elif isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
-        number = int(value, 16 if "x" in value.lower() else 10)
-    if number is None:
-        message = f"{_name(value)} is not a whole number, decimal or 0x..."
-        raise ValueError(message)
-    if not low <= number <= high:
-        message = f"{value} is not in {low}..{high}"
-        raise ValueError(message)
-    return number
-
-
 def _parse_name(value: Any, _place: str) -> str:
     if not isinstance(value, str):
-        message = f"{_name(value)} is not a name"
+        message = f"{name_value(value)} is not a name"
         raise ValueError(message)
     return parse_rule_name(value)
 
 
 def _parse_match(value: Any, _place: str) -> Rule:
     if not isinstance(value, str):
-        message = f"{_name(value)} is not a rule's text"
+        message = f"{name_value(value)} is not a rule's text"
         raise ValueError(message)
     return parse_rule(value)
 
@@ -323,7 +211,7 @@ KEYS = (
         f'"0x{NO_PATTERN:X}"',
         "4 bytes in UDP and ICMP payloads that OFFSET counts from, where they stand first; "
         "the default: no pattern, OFFSET counts from the payload's start",
-        lambda _parser, value, _place: _parse_integer(value, 0, NO_PATTERN),
+        lambda _parser, value, _place: parse_integer(value, 0, NO_PATTERN),
     ),
     Key(
         "OFFSET",
@@ -331,28 +219,28 @@ KEYS = (
         f"{NO_OFFSET}",
         "where the 32-bit big-endian sequence number of UDP and ICMP stands; "
         f"{NO_OFFSET}: they carry none",
-        lambda _parser, value, _place: _parse_integer(value, NO_OFFSET, MAX_OFFSET),
+        lambda _parser, value, _place: parse_integer(value, NO_OFFSET, MAX_OFFSET),
     ),
     Key(
         "SEQUENCE_THRESHOLD",
         f"0..{MAX_THRESHOLD}",
         f"{Config.sequence_threshold}",
         "the largest step of the sequence number that is a small error; longer ones are big",
-        lambda _parser, value, _place: _parse_integer(value, 0, MAX_THRESHOLD),
+        lambda _parser, value, _place: parse_integer(value, 0, MAX_THRESHOLD),
     ),
     Key(
         "MONITOR_SERVER",
         "True or False",
         f'"{Config.monitor_server}"',
         "serve Prometheus",
-        lambda _parser, value, place: _parse_bool(value, place),
+        lambda _parser, value, place: parse_bool(value, place),
     ),
     Key(
         "LOG_DATA",
         "True or False",
         f'"{Config.log_data}"',
         "write a log file",
-        lambda _parser, value, place: _parse_bool(value, place),
+        lambda _parser, value, place: parse_bool(value, place),
     ),
 )
 """Every key of the configuration."""

@@ -301,6 +301,9 @@ def test_names_of_rules_are_unique() -> None:
         ('// one\n/* two\n   three */ {"OFFSET": 4 5}', "line 3 column 26: not JSON: "
          "expecting ',' delimiter"),
         ('{"OFFSET": 1 /* no end }', "line 1 column 14: not JSON: expecting ',' delimiter"),
+        ('{"RULES": [,]}', "line 1 column 12: not JSON: expecting value"),
+        ('{"RULES": [\n/* */, ]}', "line 2 column 6: not JSON: expecting value"),
+        ("{,}", "line 1 column 2: not JSON: expecting property name enclosed in double quotes"),
         ("[" * 100_000, "not JSON: nested too deeply or a number too long"),
     ],
 )  # fmt: skip

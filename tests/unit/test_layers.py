@@ -38,7 +38,15 @@ LAYERS = (
     ("vtap.compiler",),
     ("vtap.config", "vtap.maps", "vtap.shapes"),
     ("vtap.samples", "vtap.interfaces", "vtap.privileges"),
-    ("vtap.rules", "vtap.records", "vtap.command", "vtap.progress", "vtap.signals", "vtap.child"),
+    (
+        "vtap.document",
+        "vtap.rules",
+        "vtap.records",
+        "vtap.command",
+        "vtap.progress",
+        "vtap.signals",
+        "vtap.child",
+    ),
     ("vtap.errors",),
     ("vtap",),
 )
