@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vtap.enlist import Launch
-    from vtap.measurements import Report
     from vtap.options import Options
     from vtap.outputs.prometheus import Prometheus
     from vtap.program import Program
+    from vtap.reports import Report
     from vtap.samples import Sample
 
 

@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Protocol
 
-from vtap.measurements import Basis, Moment, Report, make_report, measured_names
+from vtap.measurements import Basis
+from vtap.reports import Moment, Report, make_report, measured_names
 from vtap.samples import NS_PER_SECOND, Delta, Sample, StreamKey, StreamSample, subtract
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vtap.measurements import MEASUREMENTS, Basis, Moment, Report, Value
+from vtap.measurements import MEASUREMENTS, Basis, Value
+from vtap.reports import Moment, Report
 from vtap.rules import ALL_RULES, Protocol
 from vtap.samples import (
     NS_PER_SECOND,

@@ -9,8 +9,9 @@ import pytest
 
 from tests.support.samples import ALL_NAMES, make_report, make_sample, stream_key
 from vtap.config import Config, Display
-from vtap.measurements import Basis, Block, Report, Value, measured_names
+from vtap.measurements import Basis, Block, Value
 from vtap.outputs.console import Console
+from vtap.reports import Report, measured_names
 from vtap.rules import Protocol
 
 if TYPE_CHECKING:

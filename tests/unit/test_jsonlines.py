@@ -10,8 +10,9 @@ import pytest
 
 from tests.support.samples import make_report, make_sample, stream_key
 from vtap.config import Config, Display
-from vtap.measurements import Basis, Report, measured_names
+from vtap.measurements import Basis
 from vtap.outputs.jsonlines import JsonLines
+from vtap.reports import Report, measured_names
 from vtap.rules import Protocol
 
 # The example of the specification.

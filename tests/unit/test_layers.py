@@ -34,8 +34,8 @@ LAYERS = (
     ("vtap.endpoint", "vtap.verbs"),
     ("vtap.options", "vtap.session", "vtap.instances"),
     ("vtap.outputs", "vtap.outputs.*"),
-    ("vtap.codegen", "vtap.program", "vtap.measurements"),
-    ("vtap.compiler",),
+    ("vtap.codegen", "vtap.program", "vtap.reports"),
+    ("vtap.compiler", "vtap.measurements"),
     ("vtap.config", "vtap.maps", "vtap.shapes"),
     ("vtap.samples", "vtap.interfaces", "vtap.privileges"),
     (

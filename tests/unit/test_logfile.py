@@ -12,13 +12,15 @@ import pytest
 
 from tests.support.samples import WALL_TIME, make_report, make_sample, stream_key
 from vtap.errors import VtapError
-from vtap.measurements import Basis, Report, Value
+from vtap.measurements import Basis, Value
 from vtap.outputs.logfile import LogFiles
 from vtap.rules import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from vtap.reports import Report
 
 TCP, UDP, ICMP = Protocol
 STARTED = datetime(2021, 6, 17, 23, 34, 13, tzinfo=timezone.utc)

@@ -12,15 +12,8 @@ import pytest
 from tests.support.samples import COUNTERS, WALL_TIME, counters, delta, gap_counters, stream_key
 from vtap.codegen import BPF_FOLDER
 from vtap.config import Config, Display
-from vtap.measurements import (
-    MEASUREMENTS,
-    Basis,
-    Measurement,
-    Moment,
-    Value,
-    make_report,
-    measured_names,
-)
+from vtap.measurements import MEASUREMENTS, Basis, Measurement, Value
+from vtap.reports import Moment, make_report, measured_names
 from vtap.rules import Protocol
 from vtap.samples import (
     UNPARSED_REASONS,

@@ -29,7 +29,7 @@ from vtap.privileges import require_capabilities
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vtap.measurements import Report
+    from vtap.reports import Report
     from vtap.samples import Sample
 
 ROOT = Path(__file__).resolve().parents[2]

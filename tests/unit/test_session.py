@@ -12,13 +12,15 @@ import pytest
 
 from tests.support.samples import counters, gap_counters, interface_sample, stream_key
 from vtap.config import Config
-from vtap.measurements import Basis, Report
+from vtap.measurements import Basis
 from vtap.rules import Protocol
 from vtap.samples import Sample, StreamSample
 from vtap.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from vtap.reports import Report
 
 MS = 1_000_000
 SECOND = 1_000_000_000

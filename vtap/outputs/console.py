@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable, TextIO
 
-from vtap.measurements import MEASUREMENTS, Basis, Block, Line, Report, Value
+from vtap.measurements import MEASUREMENTS, Basis, Block, Line, Value
 from vtap.rules import ALL_RULES, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
+    from vtap.reports import Report
     from vtap.samples import Sample
 
 BITS_PER_BYTE = 8

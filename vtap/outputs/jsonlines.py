@@ -6,12 +6,13 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TextIO
 
-from vtap.measurements import MEASUREMENTS, Moment, Report
+from vtap.measurements import MEASUREMENTS
 from vtap.rules import ALL_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vtap.reports import Moment, Report
     from vtap.samples import Sample
 
 

@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Callable, TextIO
 
 from vtap.errors import VtapError
-from vtap.measurements import MEASUREMENTS, Column, Report, Value, hold_values
+from vtap.measurements import MEASUREMENTS, Column, Value
+from vtap.reports import Report, hold_values
 from vtap.rules import ALL_RULES, Protocol
 
 if TYPE_CHECKING:

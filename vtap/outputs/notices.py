@@ -9,7 +9,7 @@ from vtap.rules import ALL_RULES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vtap.measurements import Report
+    from vtap.reports import Report
     from vtap.samples import InterfaceSample, Sample
 
 

@@ -17,7 +17,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 import vtap
 from vtap.errors import InstanceError, PortBusyError
-from vtap.measurements import MEASUREMENTS, Measurement, Report, Value, hold_values
+from vtap.measurements import MEASUREMENTS, Measurement, Value
+from vtap.reports import Report, hold_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
