@@ -1,7 +1,7 @@
 """THE table: what vTap measures, each with its name, unit, help, formula and how it is shown.
 
-Takes deltas, returns reports: all values of one stream for one interval. A new measurement is a
-counter in bpf/stream.h and one row here; outputs and documentation follow from the row.
+A new measurement is a counter in bpf/stream.h and one row here; reports, outputs and documentation
+follow from the row.
 """
 
 from __future__ import annotations
