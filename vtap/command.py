@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def run_command(work: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Do the work with the arguments; returns the exit status."""
+    _open_standard_streams()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a session waits for it, Ctrl-C just ends
     debug = "--debug" in arguments
     try:
@@ -33,6 +34,14 @@ def run_command(work: Callable[[Sequence[str]], int], arguments: Sequence[str]) 
         return 1
     finally:
         _let_go_of_messages()
+
+
+def _open_standard_streams() -> None:
+    """Have what was started with a closed one (`>&-`) write to nobody, not to a later socket."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: its own
+            setattr(sys, name, os.fdopen(nowhere, mode, encoding="utf-8"))
 
 
 def _let_go_of_messages() -> None:

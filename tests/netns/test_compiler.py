@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import vtap.compiler
-from tests.support.monitor import run_monitor
+from tests.support.monitor import call_monitor, run_monitor
 from vtap.codegen import generate_source, make_rule_tables
 from vtap.compiler import load_in_child
 from vtap.config import Config
@@ -47,6 +47,16 @@ def test_the_process_that_measures_has_no_compiler_in_it(veth: Veth, tmp_path: P
     assert "python3" in mapped
     assert [name for name in ("libbcc", "libLLVM", "libclang") if name in mapped] == []
     assert left == ""
+
+
+def test_it_measures_with_every_stream_closed(veth: Veth, tmp_path: Path) -> None:
+    """What is opened then does not become standard output."""
+    outcome = call_monitor(
+        tmp_path, "-i", veth.right.ifname, "--duration", "0.1", config={"LOG_DATA": True},
+        namespace=veth.right.namespace, prefix=["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"],
+    )  # fmt: skip
+
+    assert outcome == (0, "", "")
 
 
 def test_descriptors_come_with_the_program_and_go_with_it() -> None:

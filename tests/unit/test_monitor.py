@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -71,6 +72,29 @@ def closed_pipe() -> Iterator[int]:
     os.close(reading)
     yield writing
     os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("--show-bpf -i a >&-", 0, ""),
+        ("--nonsense 2>&-", 2, ""),
+        ("--nonsense <&- >&-", 2, "monitor.py: unknown option --nonsense"),
+        ("--nonsense <&- >&- 2>&-", 2, ""),
+    ],
+)
+def test_a_closed_stream_is_one_that_nobody_reads(words: str, status: int, said: str) -> None:
+    """The exit status is what it always is, and messages are not where they do not belong."""
+    command = shlex.join([sys.executable, str(ROOT / "monitor.py")])
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {words}"],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr[: len(said) or None]) == (status, "", said)
 
 
 def test_a_bad_option_ends_with_2() -> None:
