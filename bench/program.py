@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.programs import OFFSET, PATTERN, THRESHOLD, Loaded, load_file, load_monitor
-from tests.support.bpf_syscall import run_program
 from tests.support.frames import Tag, ethernet, icmp, icmpv6, ipv4, ipv6, tcp, udp
+from tests.support.program_run import run_program
 from vtap.config import Config
 from vtap.rules import parse_rule
 

@@ -1,19 +1,18 @@
 """Maps <-> values: what the program has counted, added up over the CPUs.
 
-Calls bpf(2) itself, so that the process which measures needs no BCC; finds counters by the names
-that bpf/stream.h gives them.
+Needs no BCC, which the process that measures has not; finds counters by the names that bpf/stream.h
+gives them.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import os
-import platform
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from vtap.bpf_syscall import call_bpf
 from vtap.errors import CompileError
 from vtap.samples import UNPARSED_REASONS, InterfaceSample, StreamKey, StreamSample
 
@@ -25,9 +24,17 @@ _SEQUENCE_SEEN = 1 << 32
 
 _LOOKUP, _UPDATE, _DELETE = 1, 2, 3
 """BPF_MAP_..._ELEM of linux/bpf.h."""
-_SYSCALL_NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
-"""bpf(2) in asm/unistd.h of each architecture."""
-_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class _Element(ctypes.Structure):
+    """The part of union bpf_attr for one element of a map; addresses as numbers."""
+
+    _fields_ = (
+        ("map_fd", ctypes.c_uint32),
+        ("key", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    )
 
 
 class Map(NamedTuple):
@@ -59,12 +66,7 @@ class Map(NamedTuple):
     def _call(self, command: int, key: int, value: ctypes.Array[ctypes.c_char] | None) -> None:
         key_word = ctypes.c_uint32(key)
         value_at = ctypes.addressof(value) if value else 0
-        # union bpf_attr: map_fd, padding, key, value, flags.
-        attributes = struct.pack("=IIQQQ", self.fd, 0, ctypes.addressof(key_word), value_at, 0)
-        number = _SYSCALL_NUMBERS[platform.machine()]
-        if _LIBC.syscall(number, command, attributes, len(attributes)) < 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error))
+        call_bpf(command, _Element(self.fd, ctypes.addressof(key_word), value_at))
 
 
 class Maps(NamedTuple):

@@ -9,8 +9,8 @@ from bench.goals import Goal, Results, make_goals
 from bench.peers import EMPTY, FLOOR, NOTHING, SEED_STYLE, TCPDUMP_WRITE, VTAP
 from bench.programs import load_file
 from bench.report import fill_readme, make_document, render
-from tests.support.bpf_syscall import run_program
 from tests.support.frames import ethernet, icmp, ipv4, tcp, udp
+from tests.support.program_run import run_program
 
 FRAMES = 20_000
 PEERS = (NOTHING, EMPTY, FLOOR, SEED_STYLE, VTAP, TCPDUMP_WRITE)

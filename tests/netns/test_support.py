@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from bcc import BPF
 
-from tests.support.bpf_syscall import run_program
 from tests.support.capture import Capture
 from tests.support.frames import ethernet, ipv4, send_frames, udp
 from tests.support.injector import Injector, compile_program
 from tests.support.netns import Namespace, interface_statistics, ip, veth_pair
+from tests.support.program_run import run_program
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:

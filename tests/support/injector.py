@@ -3,7 +3,7 @@
 An XDP program that passes everything is run by BPF_PROG_TEST_RUN with live frames: the kernel makes
 the frames, so nothing limits the rate but the receive path itself. The interface's rx statistics,
 which its driver keeps, do not see such frames; packet sockets, tc and the protocols do. Merging
-(GRO) does not happen. Stands on bpf_syscall.py and netns.py, and on BCC for the program.
+(GRO) does not happen. Stands on program_run.py and netns.py, and on BCC for the program.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from bcc import BPF
 
-from tests.support.bpf_syscall import inject_frames
+from tests.support.program_run import inject_frames
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bcc import BPF
 
-from tests.support.bpf_syscall import run_program
+from tests.support.program_run import run_program
 from vtap.codegen import generate_source, make_rule_tables
 from vtap.compiler import compile_program, fill_rule_table, find_maps, load_program
 from vtap.config import Config, Display

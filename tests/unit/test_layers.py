@@ -39,6 +39,7 @@ LAYERS = (
     ("vtap.config", "vtap.maps", "vtap.shapes"),
     ("vtap.samples", "vtap.interfaces", "vtap.privileges"),
     (
+        "vtap.bpf_syscall",
         "vtap.document",
         "vtap.rules",
         "vtap.records",

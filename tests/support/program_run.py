@@ -1,4 +1,4 @@
-"""Run BPF programs on frames without a network: BPF_PROG_TEST_RUN of bpf(2), through ctypes.
+"""Run BPF programs on frames without a network: BPF_PROG_TEST_RUN of bpf(2).
 
 Takes the descriptor of a loaded program; knows nothing of BCC, whose binding of this command
 appeared only in 0.30. Source: linux/bpf.h (union bpf_attr, struct __sk_buff, struct xdp_md) and
@@ -8,17 +8,12 @@ net/bpf/test_run.c of the kernel.
 from __future__ import annotations
 
 import ctypes
-import os
-import platform
 from typing import NamedTuple
+
+from vtap.bpf_syscall import call_bpf
 
 BPF_PROG_TEST_RUN = 10
 BPF_F_TEST_XDP_LIVE_FRAMES = 1 << 1  # Linux 5.18 and later
-
-# Number of bpf(2): asm/unistd.h of the architecture.
-_SYSCALL_NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class _Attributes(ctypes.Structure):
@@ -99,11 +94,7 @@ def _prog_test_run(
         ctx_in=ctypes.addressof(context),
         flags=flags,
     )
-    number = _SYSCALL_NUMBERS[platform.machine()]
-    size = ctypes.sizeof(attributes)
-    if _LIBC.syscall(number, BPF_PROG_TEST_RUN, ctypes.byref(attributes), size) < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"BPF_PROG_TEST_RUN: {os.strerror(error)}")
+    call_bpf(BPF_PROG_TEST_RUN, attributes)
     return ProgramRun(attributes.retval, attributes.duration)
 
 
