@@ -2,7 +2,7 @@
 counted.
 
 The very C that a monitor loads, loaded as SCHED_CLS: the kernel runs that type on frames from their
-Ethernet header on (bpf_syscall.py). Stands on vtap's codegen, program and maps.
+Ethernet header on (program_run.py). Stands on vtap's codegen, compiler and maps.
 """
 
 from __future__ import annotations
