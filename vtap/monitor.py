@@ -128,6 +128,7 @@ def _compile(
             interfaces,
             rule_tables=make_rule_tables(config),
             promiscuous=options.promiscuous,
+            outgoing=options.direction != "in",
             attach=attach,
         )
 

@@ -30,6 +30,7 @@ _ETH_P_NONE = 0xFFFF
 _SOL_PACKET = 263
 _PACKET_ADD_MEMBERSHIP = 1
 _PACKET_DROP_MEMBERSHIP = 2
+_PACKET_IGNORE_OUTGOING = 23
 _PACKET_MR_PROMISC = 1
 _BPF_STATS_ENABLED = Path("/proc/sys/kernel/bpf_stats_enabled")
 
@@ -47,9 +48,13 @@ class Program:
         *,
         rule_tables: Mapping[str, Mapping[bytes, int]] | None = None,
         promiscuous: bool = True,
+        outgoing: bool = True,
         attach: bool = True,
     ) -> None:
-        """Compile, load, attach; CompileError, LoadError or AttachError says why not."""
+        """Compile, load, attach; CompileError, LoadError or AttachError says why not.
+
+        Not outgoing: what the interfaces send costs nothing, not even a run of the program.
+        """
         self.interfaces = interfaces
         self.layout = layout_streams(interfaces, (ALL_RULES,))
         self._promiscuous = promiscuous
@@ -60,7 +65,8 @@ class Program:
         self._descriptors = [self._fd, *(one.fd for one in self._maps if one)]
         try:
             require_reasons(self._maps)
-            for name in self._sockets:
+            for name, attached in self._sockets.items():
+                attached.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, not outgoing)
                 self._join(name)
         except VtapError:
             self.close()
@@ -112,14 +118,19 @@ class Program:
 
     def _leave(self, name: str) -> None:
         """Let go of the interface that had this name, and of its slot, which a new one needs."""
-        ifindex = self._bound.pop(name)
-        with suppress(OSError):
-            renamed = self._sockets[name].getsockname()[0]
-            if renamed:  # else it was deleted, and the kernel has unbound the socket
+        ifindex = self._bound[name]
+        renamed = self._sockets[name].getsockname()[0]
+        if renamed:  # else it was deleted, and the kernel has unbound the socket
+            try:
                 self._sockets[name].bind((renamed, _ETH_P_NONE))
-                self._set_promiscuous(name, _PACKET_DROP_MEMBERSHIP, ifindex)
+            except OSError:
+                # An interface is not found by its new name yet when it has it already
+                # (dev_change_name, net/core/dev.c): the next sample tries again.
+                return
+            self._set_promiscuous(name, _PACKET_DROP_MEMBERSHIP, ifindex)
         with suppress(FileNotFoundError):
             write_slot(self._maps, ifindex, None)
+        del self._bound[name]
 
     def _follow_interfaces(self) -> dict[str, bool]:
         """Attach again to what was made anew; tells which interfaces are up and attached."""
@@ -139,7 +150,7 @@ class Program:
                 self._join(name)
             except AttachError:
                 return False
-        return interface.running
+        return interface.running and self._bound[name] == interface.ifindex
 
     def read(self) -> Sample:
         """Read every counter, added up over the CPUs."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.frames import ethernet, ipv4, send_frames, tcp, udp
-from tests.support.monitor import Monitor, run_monitor
+from tests.support.monitor import END_S, Monitor, run_monitor
 from tests.support.netns import (
     LEFT_MAC,
     RIGHT_MAC,
@@ -19,6 +19,7 @@ from tests.support.netns import (
     veth_pair,
     wait_until_running,
 )
+from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,6 +147,15 @@ def make_pair(namespace: Namespace, left: str, right: str, ifindex: int | None =
     return veth
 
 
+def is_promiscuous(namespace: Namespace, ifname: str) -> bool:
+    return "promiscuity 1" in ip(f"-n {namespace.name} -d link show dev {ifname}")
+
+
+def wait_until_let_go(namespace: Namespace, ifname: str) -> None:
+    """Wait until the monitor has left an interface that it had in promiscuous mode."""
+    wait_until(lambda: not is_promiscuous(namespace, ifname), END_S, f"letting go of {ifname}")
+
+
 @pytest.mark.parametrize("neighbours", [0, 1], ids=["alone", "one of two"])
 def test_an_interface_made_again_is_attached_again(
     namespace: Namespace, tmp_path: Path, neighbours: int
@@ -164,7 +174,7 @@ def test_an_interface_made_again_is_attached_again(
                 monitor.wait_for_sample(up_sample("right"), 0)
                 veth = make_pair(namespace, "left", "right")
                 monitor.wait_for_message("right: up again", times=again)
-                assert "promiscuity 1" in ip(f"-n {namespace.name} -d link show dev right")
+                assert is_promiscuous(namespace, "right")
                 send_frames(veth.left, [UDP_FRAME] * 29)
                 monitor.wait_for_sample(up_sample("right"), 1)
             for other in others:
@@ -225,15 +235,15 @@ def test_a_renamed_interface_is_not_ours_any_more(
                 send_frames(veth.left, [UDP_FRAME] * count)
                 veth = rename(veth, "other")
                 monitor.wait_for_message("right: gone, down or", times=again)
-                monitor.wait_for_sample(up_sample("right"), 0)
-                assert "promiscuity 0" in ip(f"-n {namespace.name} -d link show dev other")
+                wait_until_let_go(namespace, "other")
                 send_frames(veth.left, [UDP_FRAME] * 31)
                 veth = rename(veth, "right")
                 monitor.wait_for_message("right: up again", times=again)
                 monitor.wait_for_sample(up_sample("right"), 1)
-                assert "promiscuity 1" in ip(f"-n {namespace.name} -d link show dev right")
+                assert is_promiscuous(namespace, "right")
             veth = rename(veth, "other")
             monitor.wait_for_message("right: gone, down or", times=3)
+            wait_until_let_go(namespace, "other")
             new = make_pair(namespace, "new", "right")
             monitor.wait_for_message("right: up again", times=3)
             send_frames(veth.left, [UDP_FRAME] * 37)
