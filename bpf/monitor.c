@@ -13,14 +13,14 @@
 #include "stream.h"
 
 #define PACKET_OUTGOING 4 /* linux/if_packet.h */
-#define NEAR_INTERFACES 16384 /* 128 KiB; ifindexes start at 1 and are not used again */
+#define NEAR_INTERFACES 16384 /* 128 KiB; ifindexes are given out from 1 on */
 #define STREAMS (INTERFACES * ROWS * PROTOCOLS)
 
 BPF_PERCPU_ARRAY(streams, struct stream, STREAMS);
 BPF_ARRAY(orders, struct order, STREAMS);
 BPF_PERCPU_ARRAY(interfaces, struct interface, INTERFACES);
 #if INTERFACES > 1
-/* ifindex -> slot + 1, 0: none.  The kernel inlines the lookup of an array: a third of a hash's. */
+/* ifindex -> slot + 1, 0: none.  The kernel inlines the lookup of an array, not that of a hash. */
 BPF_ARRAY(near_slots, __u32, NEAR_INTERFACES);
 BPF_HASH(far_slots, __u32, __u32, INTERFACES);
 #endif

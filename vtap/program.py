@@ -53,7 +53,7 @@ class Program:
     ) -> None:
         """Compile, load, attach; CompileError, LoadError or AttachError says why not.
 
-        Not outgoing: what the interfaces send costs nothing, not even a run of the program.
+        Not outgoing: the program does not run for what the interfaces send.
         """
         self.interfaces = interfaces
         self.layout = layout_streams(interfaces, (ALL_RULES,))
